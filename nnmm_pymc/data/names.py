@@ -1,0 +1,75 @@
+"""Names of individuals, markers and columns: strings, unique, and the same however they came."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nnmm_pymc.errors import InputError
+
+MISSING_TEXT = frozenset({"", ".", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"})
+"""Cells of a table that mean "not observed"."""
+
+
+def clean_names(
+    values: Iterable[object],
+    source: str,
+    *,
+    kind: str = "individual ID",
+    place: str = "row",
+    positions: Sequence[int] | None = None,
+) -> pd.Index:
+    """Names as unique, stripped strings; 6, 6.0 and "6" are the same name.
+
+    `place` and `positions` say where a name stands ("line", line numbers) in error messages.
+    """
+    names = [_name_text(value) for value in values]
+    if names and all(re.fullmatch(r"-?\d+\.0+", name) for name in names):
+        # Integers that passed through a float column on their way.
+        names = [name.split(".")[0] for name in names]
+    positions = range(1, len(names) + 1) if positions is None else positions
+    # A marker may be called NA; an individual called NA is a missing ID.
+    blank = MISSING_TEXT if kind == "individual ID" else frozenset({""})
+    seen: dict[str, int] = {}
+    for name, position in zip(names, positions, strict=True):
+        if name in blank:
+            raise InputError(f"{source}: {place} {position} has no {kind}: give it one.")
+        if name in seen:
+            advice = "make it unique" + (
+                " and check that the first line is a header" if place == "column" else ""
+            )
+            raise InputError(
+                f"{source}: {kind} {name!r} occurs twice ({place}s {seen[name]} and {position}): "
+                f"{advice}."
+            )
+        seen[name] = position
+    return pd.Index(names, dtype=str)
+
+
+def _name_text(value: Any) -> str:
+    if isinstance(value, tuple):
+        raise InputError(f"the name {value!r} has several levels: use plain rows and columns.")
+    if pd.isna(value):
+        return ""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def index_by_id(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its IDs in the index: a column "ID" is used if the index is only a count."""
+    if isinstance(frame.index, pd.RangeIndex) and frame.index.name is None:
+        for column in frame.columns:
+            if str(column).strip().lower() == "id":
+                return frame.set_index(column)
+    return frame
+
+
+def some(names: Iterable[object], count: int = 3) -> str:
+    """The first few names, for a message."""
+    names = list(names)
+    return ", ".join(map(str, names[:count])) + (", ..." if len(names) > count else "")

@@ -1,0 +1,105 @@
+"""A fitted network as plain numbers and words, kept in the result: enough to predict from it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import xarray as xr
+
+from nnmm_pymc.build import column_scale, edge_name
+from nnmm_pymc.errors import InputError
+from nnmm_pymc.nodes import Node
+
+__all__ = ["NodeDescription", "ParentDescription", "describe", "read_description"]
+
+
+@dataclass(frozen=True)
+class ParentDescription:
+    """How a node depends on another: weights, activation, and the scaling inside it."""
+
+    node: str
+    columns: list[int]
+    weights: str
+    activation: str
+    centre: list[float]
+    scale: list[float]
+    mask: list[list[bool]] | None
+
+
+@dataclass(frozen=True)
+class NodeDescription:
+    """One node: names of its variables in the result and of its dims."""
+
+    name: str
+    layer: str
+    columns: list[str]
+    dim: str
+    terminal: bool
+    intercept: bool
+    formula: str
+    residual_variance: str
+    markers: dict[str, str] = field(default_factory=dict)
+    parents: list[ParentDescription] = field(default_factory=list)
+    covariates: dict[str, list[float]] = field(default_factory=dict)
+
+
+def describe(nodes: list[Node]) -> str:
+    """JSON of the nodes, parents before children."""
+    return json.dumps([asdict(_describe(node, nodes)) for node in nodes])
+
+
+def _describe(node: Node, nodes: list[Node]) -> NodeDescription:
+    parents = []
+    for edge in node.parents:
+        parent = next(n for n in nodes if n.name == edge.node)
+        columns = [parent.columns.index(c) for c in edge.columns]
+        centre, scale = column_scale(parent)
+        parents.append(
+            ParentDescription(
+                edge.node,
+                columns,
+                f"{node.name}_{edge_name(node, edge)}",
+                edge.activation,
+                [float(centre[c]) if edge.scaled else 0.0 for c in columns],
+                [float(scale[c]) if edge.scaled else 1.0 for c in columns],
+                None if edge.mask is None else edge.mask.tolist(),
+            )
+        )
+    return NodeDescription(
+        name=node.name,
+        layer=node.layer,
+        columns=list(node.columns),
+        dim=node.dim,
+        terminal=node.terminal,
+        intercept=node.equation.intercept,
+        formula=node.equation.formula,
+        residual_variance=f"{node.name}_residual_variance",
+        markers={f"{node.name}_{e.label}": e.layer for e in node.markers},
+        parents=parents,
+        covariates={
+            f"{node.name}_{c.label}": c.design.mean(axis=0).tolist() for c in node.covariates
+        },
+    )
+
+
+def read_description(result: xr.DataTree) -> list[NodeDescription]:
+    """Nodes of a fitted network from its result.
+
+    Raises
+    ------
+    InputError
+        If the result is not that of `Network.fit`.
+    """
+    text: Any = result.attrs.get("network")
+    if text is None:
+        raise InputError(
+            "The result holds no network; it must come from Network.fit (sample() alone knows no "
+            "layers)."
+        )
+    nodes = []
+    for entry in json.loads(text):
+        entry["parents"] = [ParentDescription(**p) for p in entry["parents"]]
+        nodes.append(NodeDescription(**entry))
+    return nodes

@@ -1,0 +1,154 @@
+"""Whether to believe a run, in words."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+__all__ = ["ConvergenceWarning", "Diagnosis", "diagnose", "moment_rhat", "warn_if_doubtful"]
+
+R_HAT_LIMIT = 1.01
+ESS_PER_CHAIN = 100
+
+
+class ConvergenceWarning(UserWarning):
+    """A run that should not be believed as it is."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """R-hat and effective draws of the variables of a run, and what is wrong with it.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a variable: its worst R-hat, its fewest effective draws (bulk and tail).
+    problems : list of str
+        Sentences; empty if the run looks sound.
+    """
+
+    table: pd.DataFrame
+    problems: list[str]
+
+    def __str__(self) -> str:
+        verdict = "\n".join(self.problems) or (
+            f"No sign against this run: R-hat at most {self.table['r_hat'].max():.3f}, at least "
+            f"{self.table['ess_bulk'].min():.0f} effective draws of every variable."
+        )
+        return f"{self.table.to_string(float_format=lambda v: f'{v:.3f}')}\n{verdict}"
+
+
+def moment_rhat(mean: np.ndarray, variance: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Split R-hat from the moments of half chains (Gelman et al. 2013, BDA3, section 11.4).
+
+    Parameters
+    ----------
+    mean, variance : (chain, half, ...) arrays
+    count : (half,) array
+        Draws in each half.
+
+    Returns
+    -------
+    array
+        1 where a variable never moved.
+    """
+    flat_mean = mean.reshape(-1, *mean.shape[2:])
+    within = variance.mean(axis=(0, 1))
+    between = flat_mean.var(axis=0, ddof=1)
+    n = float(np.min(count))
+    with np.errstate(all="ignore"):
+        rhat = np.sqrt(((n - 1) / n * within + between) / within)
+    # A marker included in one chain only and never varying elsewhere is stuck, not converged.
+    return np.where(within > 0, rhat, np.where(between > 0, np.inf, 1.0))
+
+
+def diagnose(result: xr.DataTree) -> Diagnosis:
+    """Check a run: R-hat, effective draws, divergences, tree depth.
+
+    Parameters
+    ----------
+    result : DataTree
+        From `Network.fit` or `sample`.
+
+    Returns
+    -------
+    Diagnosis
+        Print it.
+
+    References
+    ----------
+    Vehtari et al. (2021) Bayesian Analysis 16:667, for the limits 1.01 and 100 draws a chain.
+    """
+    posterior = result["posterior"].dataset
+    n_chains = posterior.sizes["chain"]
+    rows = {}
+    for name, variable in posterior.data_vars.items():
+        rows[name] = _row(variable)
+    table = pd.DataFrame(rows, index=["r_hat", "ess_bulk", "ess_tail"]).T
+    problems = []
+    if n_chains < 2:
+        problems.append("Only one chain was run, so convergence cannot be judged; use at least 2.")
+    else:
+        problems += _doubts(table, n_chains)
+    problems += _nuts_doubts(result)
+    return Diagnosis(table, problems)
+
+
+def _row(variable: xr.DataArray) -> list[float]:
+    moving = variable.std(dim=("chain", "draw")) > 0
+    if not bool(moving.any()):
+        return [1.0, np.nan, np.nan]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rhat = az.rhat(variable).where(moving)
+        bulk = az.ess(variable, method="bulk").where(moving)
+        tail = az.ess(variable, method="tail").where(moving)
+    return [float(rhat.max()), float(bulk.min()), float(tail.min())]
+
+
+def _doubts(table: pd.DataFrame, n_chains: int) -> list[str]:
+    problems = []
+    bad = table.index[table["r_hat"] > R_HAT_LIMIT]
+    if len(bad):
+        worst = table["r_hat"].idxmax()
+        problems.append(
+            f"Chains disagree: R-hat of {', '.join(bad)} is above {R_HAT_LIMIT} (worst {worst}, "
+            f"{table.loc[worst, 'r_hat']:.3f}); run longer (more tune and draws) before using them."
+        )
+    low = table.index[table["ess_bulk"] < ESS_PER_CHAIN * n_chains]
+    if len(low):
+        least = table["ess_bulk"].idxmin()
+        problems.append(
+            f"Few effective draws: {', '.join(low)} (least {least}, "
+            f"{table.loc[least, 'ess_bulk']:.0f}, wanted {ESS_PER_CHAIN * n_chains}); draw more."
+        )
+    return problems
+
+
+def _nuts_doubts(result: xr.DataTree) -> list[str]:
+    if "sample_stats" not in result.children:
+        return []
+    stats = result["sample_stats"].dataset
+    problems = []
+    if "diverging" in stats and int(stats["diverging"].sum()):
+        problems.append(
+            f"{int(stats['diverging'].sum())} draws of NUTS diverged; raise target_accept (0.95) or "
+            "give the variances stronger priors."
+        )
+    if "reached_max_treedepth" in stats and float(stats["reached_max_treedepth"].mean()) > 0.01:
+        problems.append(
+            "NUTS reached its largest tree depth in more than 1 % of the draws; tune longer."
+        )
+    return problems
+
+
+def warn_if_doubtful(result: xr.DataTree) -> None:
+    """Issue one `ConvergenceWarning` with every problem of a run."""
+    problems = diagnose(result).problems
+    if problems:
+        warnings.warn("\n".join(problems), ConvergenceWarning, stacklevel=3)

@@ -1,0 +1,168 @@
+"""`Layer` and `Network`: name the layers, write the equations, get a model, a fit, predictions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from nnmm_pymc.build import build_model, default_priors
+from nnmm_pymc.data import Alignment, Genotypes, Table, align
+from nnmm_pymc.errors import InputError
+from nnmm_pymc.formula import Equation
+from nnmm_pymc.io import read_genotypes, read_table
+from nnmm_pymc.nodes import Node, resolve
+from nnmm_pymc.priors import Prior
+
+if TYPE_CHECKING:
+    import pymc as pm
+    import xarray as xr
+
+__all__ = ["Layer", "Network"]
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One table of a network: genotypes, omics or phenotypes.
+
+    Parameters
+    ----------
+    name : str
+        How equations call it.
+    data : Genotypes, DataFrame, array or path
+        Rows are individuals, their IDs the index (of a file: the first column). A layer that no
+        equation has on its left, but that stands alone on a right side, is read as genotypes
+        (`read_genotypes`); any other as a table (`read_table`), missing cells being NaN.
+    """
+
+    name: str
+    data: Any
+
+    def __repr__(self) -> str:
+        return f"Layer({self.name!r}, {_short(self.data)})"
+
+
+def _short(data: Any) -> str:
+    if isinstance(data, str | os.PathLike):
+        return repr(str(data))
+    return repr(data) if isinstance(data, Genotypes | Table) else f"<{type(data).__name__}>"
+
+
+class Network:
+    """A Bayesian network from genotypes through omics to phenotypes, as a PyMC model.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    equations : sequence of Equation or str
+
+    Attributes
+    ----------
+    alignment : Alignment
+        Who is in which table, who was dropped and why.
+    nodes : list of Node
+        The left sides of the equations, parents before children.
+    individuals : pandas.Index
+        Individuals of the model: genotyped and with at least one value that is modelled. Others
+        that are genotyped carry no information and get their breeding values from the fit.
+    model : pymc.Model
+        To inspect, or to extend inside ``with network.model:``.
+
+    Examples
+    --------
+    >>> import nnmm_pymc as nn
+    >>> data = nn.simulate(n_individuals=100, n_markers=50, n_omics=2, random_seed=1)
+    >>> network = nn.Network(
+    ...     [
+    ...         nn.Layer("geno", data.genotypes),
+    ...         nn.Layer("omics", data.omics),
+    ...         nn.Layer("pheno", data.phenotypes),
+    ...     ],
+    ...     ["omics ~ 1 + geno", "y ~ 1 + tanh(omics)"],
+    ... )
+    >>> network.model["y_omics"].eval().shape
+    (2, 1)
+    """
+
+    def __init__(self, layers: Sequence[Layer], equations: Sequence[Equation | str]):
+        self.layers = tuple(layers)
+        self.equations = tuple(Equation(e) if isinstance(e, str) else e for e in equations)
+        names = [layer.name for layer in self.layers]
+        doubled = sorted({n for n in names if names.count(n) > 1})
+        if doubled:
+            raise InputError(f"Two layers are called {doubled[0]!r}; names must differ.")
+        if not self.equations:
+            raise InputError("A network needs at least one equation.")
+        self.tables = {layer.name: self._read(layer) for layer in self.layers}
+        self.alignment: Alignment = align(self.tables)
+        self.nodes: list[Node]
+        self.individuals: pd.Index
+        self.nodes, self.individuals = resolve(
+            self.tables, self.equations, self.alignment.individuals
+        )
+
+    def _read(self, layer: Layer) -> Genotypes | Table:
+        if isinstance(layer.data, Genotypes | Table):
+            return layer.data
+        left = {name for e in self.equations for name in e.left}
+        right = {name for e in self.equations for t in e.terms for name in t.names}
+        if layer.name in right and layer.name not in left:
+            return read_genotypes(layer.data)
+        return read_table(layer.data, name=layer.name)
+
+    @cached_property
+    def model(self) -> pm.Model:
+        """The PyMC model, built once."""
+        return build_model(self.nodes, self.individuals)
+
+    @property
+    def priors(self) -> dict[str, dict[str, Any]]:
+        """Priors of every equation by term, defaults included."""
+        return {node.name: default_priors(node, self.nodes) for node in self.nodes}
+
+    def __repr__(self) -> str:
+        lines = ["Network"]
+        lines += [f"  {layer!r}" for layer in self.layers]
+        for node in self.nodes:
+            lines.append(f"  {node.equation.formula}")
+            for term, prior in default_priors(node, self.nodes).items():
+                lines.append(f"    {term}: {_describe(prior)}")
+        return "\n".join(lines)
+
+    def fit(
+        self,
+        draws: int = 1000,
+        tune: int = 1000,
+        chains: int = 4,
+        cores: int | None = None,
+        random_seed: int | None = None,
+        progressbar: bool = True,
+        **kwargs: Any,
+    ) -> xr.DataTree:
+        """Sample the posterior; see `nnmm_pymc.sample.sample` for further options.
+
+        Returns
+        -------
+        xarray.DataTree
+        """
+        from nnmm_pymc.fit import fit_network
+
+        return fit_network(
+            self,
+            draws=draws,
+            tune=tune,
+            chains=chains,
+            cores=cores,
+            random_seed=random_seed,
+            progressbar=progressbar,
+            **kwargs,
+        )
+
+
+def _describe(prior: Any) -> str:
+    """A prior on one line; arrays by their range."""
+    return repr(prior)

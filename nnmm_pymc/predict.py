@@ -1,0 +1,310 @@
+"""Genetic merit and phenotypes through a fitted network, for individuals old and new.
+
+The breeding value of an individual for a node is the mean of the node given the genotype,
+
+    E[z_k | x] = mu_k + covariates at their mean + sum_j x_j a_jk
+    E[y_t | x] = b_t + sum_k w_kt E[g(z_k) | x] + sum_j x_j d_jt,   z_k | x ~ N(E[z_k | x], sigma_k^2)
+
+so intercepts and the bend of g over the residuals of the omics are in it. JWAS reports
+``sum_k w_k g(sum_j x_j a_jk)``: without the intercept of the omics, and g at the mean instead of
+the mean of g; with an identity activation the two differ by a constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from nnmm_pymc.activations import NUMPY_ACTIVATIONS, gaussian_moments
+from nnmm_pymc.data import MISSING, Genotypes
+from nnmm_pymc.description import NodeDescription, read_description
+from nnmm_pymc.errors import InputError
+
+__all__ = ["NodeMoments", "merit_draws", "predict"]
+
+# Elements of one batch of draws of the genetic values: bounds the memory of a prediction.
+BATCH_ELEMENTS = 20_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class NodeMoments:
+    """Mean and variance of a node given the genotype, for a batch of draws: (draw, i, column)."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Parameters of some posterior draws, the leading axis running over the draws."""
+
+    index: np.ndarray
+    parameters: dict[str, np.ndarray]
+    genetic: dict[str, np.ndarray]
+
+
+def match_markers(genotypes: Genotypes, result: xr.DataTree, layer: str) -> Genotypes:
+    """Genotypes with the markers of the fit, in its order and centred as in it.
+
+    A marker of the fit that the new genotypes lack is imputed by its mean, as a missing call is.
+    """
+    constants = result["constant_data"].dataset
+    name = f"{layer}_mean_dosage"
+    wanted = constants[name][constants[name].dims[0]].to_index().astype(str)
+    mean = constants[name].to_numpy()
+    position = genotypes.markers.get_indexer(wanted)
+    if (position < 0).all():
+        raise InputError(
+            f"{genotypes.source}: none of its markers (first: {genotypes.markers[0]!r}) is in the "
+            f"fit (first: {wanted[0]!r}); check the marker names."
+        )
+    dosages = genotypes.dosages[np.maximum(position, 0)]
+    if dosages.dtype == np.int8:
+        dosages[position < 0] = MISSING
+    else:
+        dosages[position < 0] = mean[position < 0, None]
+    return Genotypes(
+        np.ascontiguousarray(dosages),
+        genotypes.individuals,
+        wanted,
+        mean,
+        genotypes.report,
+        None,
+        genotypes.source,
+    )
+
+
+def _batches(
+    result: xr.DataTree, nodes: list[NodeDescription], genotypes: Mapping[str, Genotypes]
+) -> Iterator[Batch]:
+    """Thinned posterior draws with the genetic values they give, some at a time."""
+    effects = result["effect_draws"].dataset if "effect_draws" in result.children else None
+    posterior = result["posterior"].dataset
+    if effects is not None:
+        posterior = posterior.isel(draw=np.asarray(effects["draw"].to_numpy(), int))
+    n_draws = posterior.sizes["chain"] * posterior.sizes["draw"]
+    names = _parameter_names(nodes)
+    flat = {name: _flat(_stored(posterior, name)) for name in names}
+    n = max((g.n for g in genotypes.values()), default=1)
+    width = max((len(node.columns) for node in nodes), default=1)
+    size = max(1, min(n_draws, BATCH_ELEMENTS // max(1, n * width)))
+    for start in range(0, n_draws, size):
+        index = np.arange(start, min(n_draws, start + size))
+        genetic = {}
+        for node in nodes:
+            for name, layer in node.markers.items():
+                draws = _flat(effects[name])[index]
+                genetic[name] = _genetic_values(genotypes[layer], draws)
+        yield Batch(index, {k: v[index] for k, v in flat.items()}, genetic)
+
+
+def _parameter_names(nodes: list[NodeDescription]) -> list[str]:
+    names = []
+    for node in nodes:
+        names.append(node.residual_variance)
+        names += [p.weights for p in node.parents]
+        names += list(node.covariates)
+        if node.intercept:
+            names.append(f"{node.name}_Intercept")
+    return names
+
+
+def _stored(posterior: xr.Dataset, name: str) -> xr.DataArray:
+    if name not in posterior:
+        raise InputError(
+            f"The posterior does not hold {name!r} draw by draw; fit again with keep=[{name!r}]."
+        )
+    return posterior[name]
+
+
+def _flat(array: xr.DataArray) -> np.ndarray:
+    values = array.transpose("chain", "draw", ...).to_numpy()
+    return values.reshape(-1, *values.shape[2:])
+
+
+def _genetic_values(genotypes: Genotypes, effects: np.ndarray) -> np.ndarray:
+    """(draw, individual, column) genetic values from (draw, marker, column) effects."""
+    n_draws, p, k = effects.shape
+    out = np.zeros((genotypes.n, n_draws * k), np.float32)
+    for start in range(0, p, 512):
+        raw = genotypes.dosages[start : start + 512]
+        block = raw.astype(np.float32) - genotypes.mean[start : start + 512, None].astype(np.float32)
+        if raw.dtype == np.int8:
+            block[raw == MISSING] = 0.0
+        columns = effects[:, start : start + 512].transpose(1, 0, 2).reshape(len(raw), -1)
+        out += block.T @ columns.astype(np.float32)
+    return out.reshape(genotypes.n, n_draws, k).transpose(1, 0, 2).astype(np.float64)
+
+
+def _residual_variance(node: NodeDescription, batch: Batch) -> np.ndarray:
+    value = batch.parameters[node.residual_variance]
+    return np.broadcast_to(value.reshape(len(value), -1), (len(value), len(node.columns)))
+
+
+def _linear(node: NodeDescription, batch: Batch, n: int) -> np.ndarray:
+    """Everything of a node's mean but its parents."""
+    mean = np.zeros((len(batch.index), n, len(node.columns)))
+    if node.intercept:
+        value = batch.parameters[f"{node.name}_Intercept"]
+        mean += value.reshape(len(value), 1, -1)
+    for name, average in node.covariates.items():
+        mean += np.einsum("l,dlk->dk", average, batch.parameters[name])[:, None, :]
+    for name in node.markers:
+        mean += batch.genetic[name]
+    return mean
+
+
+def _weights(parent: Any, batch: Batch) -> np.ndarray:
+    weights = batch.parameters[parent.weights]
+    weights = weights.reshape(len(weights), len(parent.columns), -1)
+    return weights if parent.mask is None else weights * np.asarray(parent.mask, float)
+
+
+def node_moments(
+    nodes: list[NodeDescription],
+    batch: Batch,
+    n: int,
+    observed: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, NodeMoments]:
+    """Mean and variance of every node given genotypes, and given what is `observed` of it.
+
+    The variance of a node behind two non-linear layers takes the inner layer as Gaussian.
+    """
+    moments: dict[str, NodeMoments] = {}
+    for node in nodes:
+        mean = _linear(node, batch, n)
+        variance = np.repeat(_residual_variance(node, batch)[:, None, :], n, axis=1)
+        for parent in node.parents:
+            inner = moments[parent.node]
+            centre, scale = np.asarray(parent.centre), np.asarray(parent.scale)
+            g_mean, g_variance = gaussian_moments(
+                parent.activation,
+                (inner.mean[..., parent.columns] - centre) / scale,
+                np.sqrt(inner.variance[..., parent.columns]) / scale,
+            )
+            weights = _weights(parent, batch)
+            mean += g_mean @ weights
+            variance += g_variance @ weights**2
+        if observed is not None and node.name in observed:
+            known = ~np.isnan(observed[node.name])
+            mean = np.where(known, observed[node.name], mean)
+            variance = np.where(known, 0.0, variance)
+        moments[node.name] = NodeMoments(mean, variance)
+    return moments
+
+
+def merit_draws(
+    result: xr.DataTree,
+    genotypes: Mapping[str, Genotypes],
+    observed: Mapping[str, np.ndarray] | None = None,
+) -> Iterator[tuple[Batch, dict[str, NodeMoments]]]:
+    """Moments of every node for batches of posterior draws.
+
+    Parameters
+    ----------
+    result : DataTree
+        From `Network.fit`.
+    genotypes : mapping from layer to Genotypes
+        With the markers of the fit (`match_markers`), all of the same individuals.
+    observed : mapping from node to (individual, column) array, optional
+        Known values, NaN where unknown.
+    """
+    nodes = read_description(result)
+    n = max((g.n for g in genotypes.values()), default=0)
+    if not n and observed:
+        n = max(len(v) for v in observed.values())
+    for batch in _batches(result, nodes, genotypes):
+        yield batch, node_moments(nodes, batch, n, observed)
+
+
+def _simulated(
+    nodes: list[NodeDescription],
+    batch: Batch,
+    n: int,
+    observed: Mapping[str, np.ndarray],
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """One draw of every node for every posterior draw, known values held."""
+    values: dict[str, np.ndarray] = {}
+    for node in nodes:
+        mean = _linear(node, batch, n)
+        for parent in node.parents:
+            z = (values[parent.node][..., parent.columns] - parent.centre) / parent.scale
+            mean += NUMPY_ACTIVATIONS[parent.activation](z) @ _weights(parent, batch)
+        sd = np.sqrt(_residual_variance(node, batch))[:, None, :]
+        value = mean + sd * rng.standard_normal(mean.shape)
+        if node.name in observed:
+            value = np.where(np.isnan(observed[node.name]), value, observed[node.name])
+        values[node.name] = value
+    return values
+
+
+def predict(
+    result: xr.DataTree,
+    genotypes: Mapping[str, Genotypes],
+    observed: Mapping[str, np.ndarray] | None = None,
+    *,
+    probability: float = 0.9,
+    random_seed: int = 0,
+) -> pd.DataFrame:
+    """Breeding values and predicted phenotypes of any individuals.
+
+    Parameters
+    ----------
+    result : DataTree
+        From `Network.fit`.
+    genotypes : mapping from layer to Genotypes
+    observed : mapping from node to (individual, column) array, optional
+        Omics that are known, NaN where not: the prediction of the phenotype uses them; the breeding
+        value, which is what the genotype alone says, does not.
+    probability : float
+        Of the intervals.
+    random_seed : int
+        For the predictive draws.
+
+    Returns
+    -------
+    DataFrame
+        Columns individual, trait, ebv, ebv_sd, ebv_lower, ebv_upper (of the genetic merit) and
+        prediction, prediction_sd, prediction_lower, prediction_upper (of a phenotype).
+    """
+    nodes = read_description(result)
+    matched = {k: match_markers(g, result, k) for k, g in genotypes.items()}
+    individuals = next(iter(matched.values())).individuals
+    rng = np.random.default_rng(random_seed)
+    terminal = [node for node in nodes if node.terminal]
+    merit: dict[str, list[np.ndarray]] = {node.name: [] for node in terminal}
+    phenotype: dict[str, list[np.ndarray]] = {node.name: [] for node in terminal}
+    for batch, moments in merit_draws(result, matched):
+        simulated = _simulated(nodes, batch, len(individuals), observed or {}, rng)
+        for node in terminal:
+            merit[node.name].append(moments[node.name].mean)
+            phenotype[node.name].append(simulated[node.name])
+    tails = [(1 - probability) / 2, (1 + probability) / 2]
+    frames = []
+    for node in terminal:
+        m, y = np.concatenate(merit[node.name]), np.concatenate(phenotype[node.name])
+        m_tails, y_tails = np.quantile(m, tails, axis=0), np.quantile(y, tails, axis=0)
+        for k, trait in enumerate(node.columns):
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "individual": individuals,
+                        "trait": trait,
+                        "ebv": m[..., k].mean(axis=0),
+                        "ebv_sd": m[..., k].std(axis=0),
+                        "ebv_lower": m_tails[0, :, k],
+                        "ebv_upper": m_tails[1, :, k],
+                        "prediction": y[..., k].mean(axis=0),
+                        "prediction_sd": y[..., k].std(axis=0),
+                        "prediction_lower": y_tails[0, :, k],
+                        "prediction_upper": y_tails[1, :, k],
+                    }
+                )
+            )
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,133 @@
+"""What is believed: priors as values that print, compare and hold no PyMC.
+
+`Prior` names any PyMC distribution. The classes of the Bayesian alphabet say which inclusion
+probability and which slab variance a `MarkerEffects` distribution gets; `None` asks for a default
+that is derived from the data when the model is built (see `MarkerPrior`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from nnmm_pymc.errors import InputError
+
+__all__ = ["BayesC", "MarkerPrior", "Prior", "RRBLUP"]
+
+
+@dataclass(frozen=True, init=False)
+class Prior:
+    """Any PyMC distribution, named with its parameters.
+
+    Parameters
+    ----------
+    name : str
+        Name of a distribution in ``pymc``, such as ``"Normal"`` or ``"Beta"``.
+    dims : str or tuple of str, optional
+        Dims of the variable. The default depends on where the prior stands: one value per column
+        (omic or trait) for most terms; ``dims=()`` shares one value among all columns.
+    **parameters
+        Numbers, arrays or further `Prior` objects.
+
+    Examples
+    --------
+    >>> Prior("Normal", mu=0, sigma=Prior("HalfNormal", sigma=1))
+    Prior("Normal", mu=0, sigma=Prior("HalfNormal", sigma=1))
+    """
+
+    name: str
+    parameters: dict[str, Any] = field(hash=False)
+    dims: tuple[str, ...] | None
+
+    def __init__(self, name: str, *, dims: str | tuple[str, ...] | None = None, **parameters: Any):
+        if not isinstance(name, str):
+            raise InputError(f"Prior needs the name of a PyMC distribution, not {name!r}.")
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "parameters", parameters)
+        object.__setattr__(self, "dims", (dims,) if isinstance(dims, str) else dims)
+
+    def __repr__(self) -> str:
+        parts = [f'"{self.name}"', *(f"{k}={_short(v)}" for k, v in self.parameters.items())]
+        if self.dims is not None:
+            parts.append(f"dims={self.dims!r}")
+        return f"Prior({', '.join(parts)})"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else repr(value)
+
+
+@dataclass(frozen=True)
+class MarkerPrior:
+    r"""Prior of marker effects: zero with probability 1 - inclusion, else normal.
+
+    Parameters
+    ----------
+    inclusion : number, array, Prior or callable, optional
+        Probability that a marker HAS an effect (JWAS's pi is the probability that it has none).
+    slab_variance : number, array, Prior or callable, optional
+        Variance of the effects that are not zero.
+
+    Notes
+    -----
+    Anything with a method ``create_variable(name)`` is also accepted, and a function
+    ``f(name)`` or ``f(name, dims)`` that is called inside the model and returns a PyMC variable or
+    expression; `dims` is ``(marker dim, column dim)``.
+
+    A missing `slab_variance` gets a scaled inverse chi-square prior with 5 degrees of freedom, as
+    an InverseGamma(5/2, 3 V/2), whose mean is
+
+    .. math:: V = \tfrac12 \operatorname{var}(y) / (T\, \bar\pi \sum_j \operatorname{var}(x_j))
+
+    with T the number of genetic terms of the equation and :math:`\bar\pi` the prior mean of the
+    inclusion probability: a heritability of one half, shared by the terms (the sum of var(x) is the
+    usual sum of 2pq under Hardy-Weinberg equilibrium).
+    """
+
+    inclusion: Any = None
+    slab_variance: Any = None
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{f.name}={_short(getattr(self, f.name))}"
+            for f in fields(self)
+            if getattr(self, f.name) is not None
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@dataclass(frozen=True, repr=False)
+class RRBLUP(MarkerPrior):
+    """Ridge regression: every marker has an effect, all of one variance.
+
+    Parameters
+    ----------
+    slab_variance : number, Prior or callable, optional
+        Variance of a marker effect; one per omic or trait by default.
+
+    References
+    ----------
+    Meuwissen, Hayes, Goddard (2001) Genetics 157:1819.
+    """
+
+    inclusion: Any = field(default=1.0, init=False)
+
+
+@dataclass(frozen=True, repr=False)
+class BayesC(MarkerPrior):
+    """A spike at zero and one normal: selection of markers.
+
+    Parameters
+    ----------
+    inclusion : number, Prior or callable, optional
+        Probability that a marker has an effect; default ``Prior("Beta", alpha=1, beta=1)``, learned
+        for each omic or trait (BayesC-pi). A number fixes it.
+    slab_variance : number, Prior or callable, optional
+        Variance of the effects that are not zero; one per omic or trait by default.
+
+    References
+    ----------
+    Habier, Fernando, Kizilkaya, Garrick (2011) BMC Bioinformatics 12:186.
+    """
+
+    inclusion: Any = Prior("Beta", alpha=1, beta=1)

@@ -1,0 +1,189 @@
+"""What a chain keeps: draws of small variables, running moments of large ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pymc as pm
+
+from nnmm_pymc.steps.conditional import ConditionalModel, Point
+
+__all__ = ["ChainRecord", "Moments", "RecordPlan"]
+
+#: Variables with more elements than this are kept as running moments, unless asked for by name.
+LARGE = 1_000
+#: Bytes that thinned draws of marker effects may take, all chains together.
+EFFECT_DRAWS_BYTES = 100_000_000
+
+
+@dataclass
+class Moments:
+    """Mean, variance and share of non-zero draws of one variable in one half of a chain.
+
+    Welford's recurrence (Welford 1962, Technometrics 4:419). Halves are kept apart so that split
+    R-hat can be computed without the draws.
+    """
+
+    mean: np.ndarray
+    square: np.ndarray
+    nonzero: np.ndarray
+    count: int = 0
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...]) -> Moments:
+        """Empty moments of a variable of this shape."""
+        return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape))
+
+    def add(self, value: np.ndarray) -> None:
+        """Take in one draw."""
+        self.count += 1
+        change = value - self.mean
+        self.mean += change / self.count
+        self.square += change * (value - self.mean)
+        self.nonzero += value != 0.0
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Sample variance of the draws."""
+        return self.square / max(1, self.count - 1)
+
+
+class RecordPlan:
+    """Which variables a run keeps, and how.
+
+    Parameters
+    ----------
+    conditional : ConditionalModel
+    draws, chains : int
+    keep : sequence of str
+        Large variables to keep draw by draw.
+
+    Attributes
+    ----------
+    stored : list of str
+        Variables kept draw by draw.
+    summarised : dict of str to str
+        Variables kept as moments, with the name of their value variable.
+    thinned : int
+        Draws of each chain of which the marker effects are kept.
+    """
+
+    def __init__(
+        self, conditional: ConditionalModel, draws: int, chains: int, keep: Sequence[str] = ()
+    ):
+        model = conditional.model
+        unknown = sorted(set(keep) - set(model.named_vars))
+        if unknown:
+            from nnmm_pymc.errors import InputError
+
+            raise InputError(f"keep names {unknown[0]!r}, which is no variable of the model.")
+        self.conditional, self.draws = conditional, draws
+        point = conditional.check_points[0]
+        free = {rv.name: value for value, rv in conditional.rvs.items()}
+        sizes = {name: np.size(point[value]) for name, value in free.items()}
+        deterministics = {d.name: _size(model, d) for d in model.deterministics}
+        self.stored = [
+            name
+            for name, size in (sizes | deterministics).items()
+            if size <= LARGE or name in keep
+        ]
+        self.effects = [t.effects for t in conditional.terms]
+        self.summarised = {
+            name: value
+            for name, value in free.items()
+            if name not in self.stored or name in self.effects
+        }
+        effect_bytes = 4 * chains * sum(np.size(point[e]) for e in self.effects)
+        self.thinned = min(draws, max(20, EFFECT_DRAWS_BYTES // max(1, effect_bytes)), 500)
+        self.thinned_at = np.unique(
+            np.linspace(0, draws - 1, self.thinned).round().astype(int)
+        )
+        outputs = [
+            conditional.natural(free[name]) if name in free else conditional.deterministic(name)
+            for name in self.stored
+        ]
+        self.read = conditional.compile(outputs, mode="FAST_COMPILE") if outputs else None
+
+    def memory(self, chains: int) -> int:
+        """Bytes that the kept draws and moments of all chains take."""
+        point = self.conditional.check_points[0]
+        moments = sum(np.size(point[v]) for v in self.summarised.values())
+        effects = sum(np.size(point[e]) for e in self.effects)
+        stored = sum(np.size(v) for v in self.read(point)) if self.read else 0
+        return chains * (
+            8 * stored * self.draws + 48 * moments + 4 * effects * len(self.thinned_at)
+        )
+
+
+def _size(model: pm.Model, variable: Any) -> int:
+    dims = model.named_vars_to_dims.get(variable.name)
+    if dims and all(d is not None for d in dims):
+        return int(np.prod([len(model.coords[d]) for d in dims]))
+    shape = variable.type.shape
+    if None in shape:
+        return int(np.size(variable.eval({}, mode="FAST_COMPILE"))) if not dims else LARGE + 1
+    return int(np.prod(shape, dtype=int))
+
+
+@dataclass
+class ChainRecord:
+    """Everything one chain hands back."""
+
+    stored: dict[str, np.ndarray]
+    stats: dict[str, np.ndarray]
+    moments: dict[str, tuple[Moments, Moments]]
+    effects: dict[str, np.ndarray]
+    draw: int = 0
+    thinned: int = 0
+    plan: RecordPlan | None = field(default=None, repr=False)
+
+    @classmethod
+    def start(cls, plan: RecordPlan, point: Point) -> ChainRecord:
+        """Allocate what a chain needs."""
+        values = plan.read(point) if plan.read else []
+        return cls(
+            stored={
+                name: np.empty((plan.draws, *np.shape(v)))
+                for name, v in zip(plan.stored, values, strict=True)
+            },
+            stats={},
+            moments={
+                name: (Moments.zeros(point[v].shape), Moments.zeros(point[v].shape))
+                for name, v in plan.summarised.items()
+            },
+            effects={
+                e: np.empty((len(plan.thinned_at), *point[e].shape), np.float32)
+                for e in plan.effects
+            },
+            plan=plan,
+        )
+
+    def add(self, point: Point, stats: list[dict[str, Any]]) -> None:
+        """Take in one draw."""
+        plan = self.plan
+        assert plan is not None
+        if plan.read:
+            for name, value in zip(plan.stored, plan.read(point), strict=True):
+                self.stored[name][self.draw] = value
+        half = int(self.draw >= plan.draws // 2)
+        for name, value in plan.summarised.items():
+            self.moments[name][half].add(point[value])
+        if self.draw == plan.thinned_at[min(self.thinned, len(plan.thinned_at) - 1)]:
+            for name, kept in self.effects.items():
+                kept[self.thinned] = point[name]
+            self.thinned += 1
+        for group in stats:
+            for name, value in group.items():
+                if np.isscalar(value) or np.ndim(value) == 0:
+                    self._add_stat(name, value)
+        self.draw += 1
+
+    def _add_stat(self, name: str, value: Any) -> None:
+        if not isinstance(value, bool | int | float | np.number | np.bool_):
+            return
+        if name not in self.stats:
+            self.stats[name] = np.empty(self.plan.draws, np.asarray(value).dtype)  # type: ignore[union-attr]
+        self.stats[name][self.draw] = value

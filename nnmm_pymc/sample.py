@@ -1,0 +1,212 @@
+"""`sample`: the driver for any PyMC model with marker effects, the user's own or a network's."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import arviz as az
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from nnmm_pymc.chains import ChainTask, available_cores, run_chains
+from nnmm_pymc.diagnose import warn_if_doubtful
+from nnmm_pymc.errors import InputError
+from nnmm_pymc.record import ChainRecord, RecordPlan
+from nnmm_pymc.steps import assign_steps
+from nnmm_pymc.steps.conditional import ConditionalModel, Point
+
+__all__ = ["sample"]
+
+# PyMC's names of statistics and those that ArviZ expects.
+STAT_NAMES = {
+    "depth": "tree_depth",
+    "mean_tree_accept": "acceptance_rate",
+    "tree_size": "n_steps",
+}
+DROPPED_STATS = {"divergences", "perf_counter_start", "largest_eigval", "smallest_eigval"}
+
+
+def sample(
+    model: pm.Model | None = None,
+    *,
+    draws: int = 1000,
+    tune: int = 1000,
+    chains: int = 4,
+    cores: int | None = None,
+    random_seed: int | None = None,
+    progressbar: bool = True,
+    step: Any = None,
+    keep: Sequence[str] = (),
+    initvals: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    target_accept: float = 0.8,
+    quiet: bool = False,
+) -> xr.DataTree:
+    """Sample the posterior of a model with marker effects.
+
+    Every variable gets one step (`nnmm_pymc.assign_steps`; the plan is printed), chains start apart
+    at draws from the prior, run in parallel with one BLAS thread each, and give the same result for
+    the same seed on any number of cores.
+
+    Parameters
+    ----------
+    model : pymc.Model, optional
+        Taken from the context.
+    draws, tune, chains : int
+        Draws kept and discarded in each chain.
+    cores : int, optional
+        Chains run at a time; as many as the machine has by default.
+    random_seed : int, optional
+    progressbar : bool
+    step : step or list of steps, optional
+        Steps of your own for the variables they name.
+    keep : sequence of str
+        Large variables to keep draw by draw (missing cells, marker effects of a big panel); they
+        are kept as running moments otherwise.
+    initvals : dict or list of dict, optional
+        Starting values by (untransformed) name, for all chains or each.
+    target_accept : float
+        For NUTS.
+    quiet : bool
+        Print neither plan nor warnings.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups ``posterior``, ``sample_stats``, ``observed_data``, ``moments`` (mean, variance and
+        share of non-zero draws by chain and half of the chain) and ``effect_draws`` (thinned draws
+        of the marker effects).
+
+    Raises
+    ------
+    InputError
+        If a variable has no step or two, or a prior the sampler cannot handle.
+    """
+    model = pm.modelcontext(model)
+    _check_counts(draws=draws, tune=tune, chains=chains)
+    conditional = ConditionalModel(model)
+    plan = assign_steps(model, step, conditional=conditional, target_accept=target_accept)
+    if not quiet:
+        print(plan)
+    root = np.random.SeedSequence(random_seed if random_seed is not None else secrets.randbits(64))
+    *seeds, start_seed = root.spawn(chains + 1)
+    starts = _starts(conditional, chains, start_seed, initvals)
+    record = RecordPlan(conditional, draws, chains, keep)
+    cores = min(chains, cores if cores is not None else available_cores())
+    task = ChainTask(plan.compound, record, tune, draws)
+    records = run_chains(task, starts, seeds, cores, progressbar)
+    result = _to_datatree(model, record, records)
+    result.attrs.update({"tuning_steps": tune, "sampler": "nnmm_pymc"})
+    if not quiet:
+        warn_if_doubtful(result)
+    return result
+
+
+def _check_counts(**counts: int) -> None:
+    for name, value in counts.items():
+        least = 0 if name == "tune" else 1
+        if not isinstance(value, int | np.integer) or value < least:
+            raise InputError(f"{name}={value!r} must be a whole number of at least {least}.")
+
+
+def _starts(
+    conditional: ConditionalModel, chains: int, seed: np.random.SeedSequence, initvals: Any
+) -> list[Point]:
+    points = conditional.prior_points(int(seed.generate_state(1)[0]) >> 2, chains)
+    if initvals is None:
+        return points
+    given = [initvals] * chains if isinstance(initvals, Mapping) else list(initvals)
+    if len(given) != chains:
+        raise InputError(f"initvals has {len(given)} entries for {chains} chains.")
+    names = {rv.name: value for value, rv in conditional.rvs.items()}
+    for point, values in zip(points, given, strict=True):
+        for name, value in values.items():
+            if name not in names:
+                raise InputError(f"initvals names {name!r}, which is no free variable.")
+            point[names[name]] = conditional.to_value(names[name], np.asarray(value, float))
+    return points
+
+
+def _to_datatree(model: pm.Model, plan: RecordPlan, records: list[ChainRecord]) -> xr.DataTree:
+    dims = {
+        name: [d for d in names if d is not None]
+        for name, names in model.named_vars_to_dims.items()
+        if all(d is not None for d in names)
+    }
+    coords = {k: np.asarray(v) for k, v in model.coords.items() if v is not None}
+    stored = {name: np.stack([r.stored[name] for r in records]) for name in plan.stored}
+    stats = {
+        STAT_NAMES.get(name, name): np.stack([r.stats[name] for r in records])
+        for name in records[0].stats
+        if name not in DROPPED_STATS
+    }
+    groups = {"posterior": stored, "sample_stats": stats}
+    observed = {
+        rv.name: np.asarray(model.rvs_to_values[rv].data) for rv in model.observed_RVs
+    }
+    tree = az.from_dict(
+        {k: v for k, v in groups.items() if v},
+        coords=_used(coords, stored, dims),
+        dims={k: v for k, v in dims.items() if k in stored},
+    )
+    tree["observed_data"] = xr.DataTree(
+        xr.Dataset({k: _labelled(v, dims.get(k), coords, k) for k, v in observed.items()})
+    )
+    tree["moments"] = xr.DataTree(_moments(plan, records, dims, coords))
+    if plan.effects:
+        tree["effect_draws"] = xr.DataTree(_effect_draws(plan, records, dims, coords))
+    return tree
+
+
+def _used(coords, stored, dims) -> dict[str, Any]:
+    used = {d for name in stored for d in dims.get(name, ())}
+    return {k: v for k, v in coords.items() if k in used}
+
+
+def _labelled(
+    array: np.ndarray,
+    names: Sequence[str] | None,
+    coords: Mapping[str, Any],
+    variable: str,
+    leading: Mapping[str, Any] | None = None,
+) -> xr.DataArray:
+    """An array with the dims of its variable behind some leading dims."""
+    leading = leading or {}
+    rank = array.ndim - len(leading)
+    names = list(names) if names is not None else [f"{variable}_dim_{i}" for i in range(rank)]
+    labels = dict(leading) | {d: coords[d] for d in names if d in coords}
+    return xr.DataArray(array, dims=[*leading, *names], coords=labels)
+
+
+def _moments(plan, records, dims, coords) -> xr.Dataset:
+    leading = {"chain": np.arange(len(records)), "half": np.array([0, 1])}
+    out: dict[str, xr.DataArray] = {}
+    for name in plan.summarised:
+        halves = [r.moments[name] for r in records]
+        parts = {
+            "mean": [[h.mean for h in pair] for pair in halves],
+            "variance": [[h.variance for h in pair] for pair in halves],
+        }
+        if name in plan.effects:
+            parts["included"] = [[h.nonzero / max(1, h.count) for h in pair] for pair in halves]
+        for part, values in parts.items():
+            out[f"{name}_{part}"] = _labelled(
+                np.asarray(values), dims.get(name), coords, name, leading
+            )
+    counts = [plan.draws // 2, plan.draws - plan.draws // 2]
+    out["count"] = xr.DataArray(counts, dims=["half"], coords={"half": [0, 1]})
+    return xr.Dataset(out)
+
+
+def _effect_draws(plan, records, dims, coords) -> xr.Dataset:
+    leading = {"chain": np.arange(len(records)), "draw": plan.thinned_at}
+    return xr.Dataset(
+        {
+            name: _labelled(
+                np.stack([r.effects[name] for r in records]), dims.get(name), coords, name, leading
+            )
+            for name in plan.effects
+        }
+    )

@@ -1,0 +1,270 @@
+"""The model as every step but the marker sweep sees it: genetic values are numbers, not products.
+
+In ``pm.do(model, {genetic value: held})`` the genotypes are gone. The held value is a shared
+variable that follows the marker effects of the point, so a function compiled here costs the same
+for ten markers as for a million.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+from pymc.distributions.continuous import FlatRV, HalfFlatRV
+from pymc.pytensorf import compile as pymc_compile
+from pytensor.compile.ops import ViewOp
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import ancestors
+
+from nnmm_pymc.distributions import GenotypeProduct, MarkerEffectsRV
+from nnmm_pymc.errors import InputError
+from nnmm_pymc.kernels.genotypes import genetic_values
+
+__all__ = ["ConditionalModel", "MarkerTerm", "PointFunction"]
+
+Point = dict[str, np.ndarray]
+
+# For functions that run a few times: nothing is compiled, so nothing is waited for.
+QUICK_MODE = "FAST_COMPILE"
+
+
+@dataclass(eq=False)
+class MarkerTerm:
+    """Marker effects, the genotypes they multiply, and the genetic value that holds the product."""
+
+    effects: str
+    value: str
+    dosages: np.ndarray
+    centre: np.ndarray
+    held: SharedVariable | None = field(default=None, repr=False)
+    current: np.ndarray | None = field(default=None, repr=False)
+
+    def exact_value(self, effects: np.ndarray) -> np.ndarray:
+        """Genetic values of `effects`, in the shape of the held value."""
+        columns = np.ascontiguousarray(effects.reshape(len(self.dosages), -1))
+        out = genetic_values(self.dosages, self.centre, columns).T
+        return np.ascontiguousarray(out).reshape(-1, *effects.shape[1:])
+
+    def hold(self, effects: np.ndarray, value: np.ndarray) -> None:
+        """Set the held value that belongs to `effects`."""
+        assert self.held is not None
+        self.held.set_value(value, borrow=True)
+        self.current = effects
+
+
+class PointFunction:
+    """A compiled function of a point, with further leading arguments."""
+
+    def __init__(self, inputs: dict[str, Variable], outputs, leading=(), mode=None):
+        needed = set(ancestors(outputs))
+        self.names = [name for name, variable in inputs.items() if variable in needed]
+        self.function = pytensor.function(
+            [*leading, *(inputs[name] for name in self.names)],
+            outputs,
+            mode=mode,
+            on_unused_input="ignore",
+        )
+        self.function.trust_input = True
+
+    def __call__(self, point: Point, *leading: np.ndarray) -> list[np.ndarray]:
+        return self.function(*leading, *(point[name] for name in self.names))
+
+
+class ConditionalModel:
+    """A model given its genetic values, taken apart into the factors of its density.
+
+    Parameters
+    ----------
+    model : pymc.Model
+
+    Attributes
+    ----------
+    terms : list of MarkerTerm
+    values : dict of str to variable
+        Value variables of the conditional model by name (the names of the original model).
+    rvs : dict of str to variable
+        Free random variables of the conditional model by the name of their *value* variable.
+    factors : dict of str to variable
+        Log density of each random variable and potential, without Jacobians.
+    """
+
+    def __init__(self, model: pm.Model):
+        self.model = model
+        self.terms = [_marker_term(model, rv) for rv in _marker_effects(model)]
+        shapes = {t.value: _value_shape(model, t) for t in self.terms}
+        if self.terms:
+            self.conditional = pm.do(
+                model, {name: np.zeros(s) for name, s in shapes.items()}, prune_vars=False
+            )
+        else:
+            self.conditional = model
+        for term in self.terms:
+            term.held = self.conditional[term.value]
+        self.values = {v.name: v for v in self.conditional.value_vars}
+        self.rvs = {
+            self.conditional.rvs_to_values[rv].name: rv for rv in self.conditional.free_RVs
+        }
+        variables = [*self.conditional.basic_RVs, *self.conditional.potentials]
+        logps = self.conditional.logp(vars=variables, jacobian=False, sum=False)
+        self.factors = {v.name: logp for v, logp in zip(variables, logps, strict=True)}
+        self._ancestors = {name: set(ancestors([logp])) for name, logp in self.factors.items()}
+        self._check_effects_used_once()
+
+    def _check_effects_used_once(self) -> None:
+        for term in self.terms:
+            others = set(self.factors_of(self.values[term.effects])) - {term.effects}
+            if others:
+                raise InputError(
+                    f"Marker effects {term.effects!r} enter {sorted(others)} beside the genetic "
+                    f"value {term.value!r}; use them through that genetic value only."
+                )
+
+    def model_value(self, value_name: str) -> Variable:
+        """Value variable of the original model."""
+        return next(v for v in self.model.value_vars if v.name == value_name)
+
+    def term_of(self, value_name: str) -> MarkerTerm | None:
+        """The marker term whose effects are `value_name`, if there is one."""
+        return next((t for t in self.terms if t.effects == value_name), None)
+
+    def factors_of(self, variable: Variable) -> list[str]:
+        """Names of the factors in which a value variable or held value occurs."""
+        return [name for name, nodes in self._ancestors.items() if variable in nodes]
+
+    def log_density(self, *variables: Variable) -> Any:
+        """Sum of all factors in which any of the variables occurs, without Jacobians."""
+        names = {name for v in variables for name in self.factors_of(v)}
+        return pt.sum([self.factors[name].sum() for name in sorted(names)])
+
+    def natural(self, value_name: str) -> Any:
+        """Untransformed value of a free variable as a graph of the value variables."""
+        rv, value = self.rvs[value_name], self.values[value_name]
+        transform = self.conditional.rvs_to_transforms[rv]
+        return value if transform is None else transform.backward(value, *rv.owner.inputs)
+
+    def deterministic(self, name: str) -> Any:
+        """A named deterministic as a graph of value variables and held genetic values."""
+        variable = self.conditional[name]
+        if isinstance(variable, SharedVariable):
+            return variable * 1.0
+        return self.conditional.replace_rvs_by_values([variable])[0]
+
+    def in_natural(self, graph: Any, value_name: str, natural: Variable) -> Any:
+        """The graph with a value variable expressed by the untransformed variable `natural`."""
+        rv, value = self.rvs[value_name], self.values[value_name]
+        transform = self.conditional.rvs_to_transforms[rv]
+        forward = natural if transform is None else transform.forward(natural, *rv.owner.inputs)
+        return graph_replace(graph, {value: forward}, strict=False)
+
+    def to_value(self, value_name: str, natural: np.ndarray) -> np.ndarray:
+        """Transform an untransformed draw to the scale of its value variable."""
+        rv = self.rvs[value_name]
+        transform = self.conditional.rvs_to_transforms[rv]
+        if transform is None:
+            return np.asarray(natural, dtype=rv.dtype)
+        return np.asarray(transform.forward(natural, *rv.owner.inputs).eval(mode=QUICK_MODE))
+
+    def compile(self, outputs, leading: Sequence[Variable] = (), mode=None) -> PointFunction:
+        """Compile graphs of value variables and held values to a function of a point."""
+        return PointFunction(self.values, outputs, leading, mode)
+
+    def refresh(self, point: Point) -> None:
+        """Make every held genetic value that of the marker effects of `point`."""
+        for term in self.terms:
+            effects = point[term.effects]
+            if effects is term.current:
+                continue
+            if term.current is None or not np.array_equal(effects, term.current):
+                own = np.array(effects)
+                term.hold(own, term.exact_value(own))
+
+    @cached_property
+    def check_points(self) -> list[Point]:
+        """Two prior draws at which assumptions about the density are checked."""
+        return self.prior_points(seed=20_260, size=2)
+
+    def prior_points(self, seed: int, size: int) -> list[Point]:
+        """Points drawn from the prior; a flat variable starts near its support point."""
+        rng = np.random.default_rng(seed)
+        start = self.model.initial_point()
+        flat = {
+            rv.name: start[self.model.rvs_to_values[rv].name]
+            for rv in self.model.free_RVs
+            if isinstance(rv.owner.op, FlatRV | HalfFlatRV)
+        }
+        half = {rv.name for rv in self.model.free_RVs if isinstance(rv.owner.op, HalfFlatRV)}
+        model = pm.do(self.model, flat, prune_vars=False) if flat else self.model
+        free = [rv.name for rv in model.free_RVs]
+        draw = pymc_compile(
+            [], [model[name] for name in free], random_seed=seed, mode=QUICK_MODE
+        )
+        points = []
+        for _ in range(size):
+            values = {}
+            for name, at in flat.items():
+                noise = rng.normal(size=at.shape)
+                values[name] = np.exp(at + noise) if name in half else at + noise
+                model[name].set_value(values[name])
+            values |= dict(zip(free, draw(), strict=True))
+            points.append({v: self.to_value(v, values[rv.name]) for v, rv in self.rvs.items()})
+        return points
+
+
+def _marker_effects(model: pm.Model) -> list[Any]:
+    return [rv for rv in model.free_RVs if isinstance(rv.owner.op, MarkerEffectsRV)]
+
+
+def _strip_views(variable: Variable) -> Variable:
+    """The variable behind the view that makes a Deterministic of it."""
+    while variable.owner is not None and isinstance(variable.owner.op, ViewOp):
+        variable = variable.owner.inputs[0]
+    return variable
+
+
+def _marker_term(model: pm.Model, effects: Any) -> MarkerTerm:
+    name = effects.name
+    for deterministic in model.deterministics:
+        product = _strip_views(deterministic)
+        if product.owner is None:
+            continue
+        inputs = [_strip_views(i) for i in product.owner.inputs]
+        op = product.owner.op
+        if isinstance(op, GenotypeProduct) and inputs[0] is effects:
+            genotypes = op.genotypes
+            return MarkerTerm(
+                name, deterministic.name, genotypes.dosages, genotypes.mean.astype(np.float32)
+            )
+        if "dot" in type(op).__name__.lower() or "matmul" in str(op).lower():
+            matrix = inputs[0]
+            if len(inputs) == 2 and inputs[1] is effects and _is_data(matrix):
+                dosages = np.ascontiguousarray(_data(matrix).T, dtype=np.float32)
+                return MarkerTerm(
+                    name, deterministic.name, dosages, np.zeros(len(dosages), np.float32)
+                )
+    raise InputError(
+        f"No genetic value of the marker effects {name!r} was found; write "
+        f"pm.Deterministic('genetic_value', genetic_value(genotypes, {name})) in the model."
+    )
+
+
+def _is_data(variable: Variable) -> bool:
+    return isinstance(variable, Constant | SharedVariable)
+
+
+def _data(variable: Any) -> np.ndarray:
+    if isinstance(variable, Constant):
+        return np.asarray(variable.data)
+    return np.asarray(variable.get_value(borrow=True))
+
+
+def _value_shape(model: pm.Model, term: MarkerTerm) -> tuple[int, ...]:
+    effects = model.initial_point()[term.effects]
+    return (term.dosages.shape[1], *effects.shape[1:])

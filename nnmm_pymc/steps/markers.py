@@ -1,0 +1,243 @@
+"""`MarkerGibbs`: the step that draws all marker effects of an equation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pymc.step_methods.compound import BlockedStep, Competence, StepMethodState
+from pymc.step_methods.state import dataclass_state
+from pymc.util import get_value_vars_from_user_vars
+
+from nnmm_pymc.distributions import MarkerEffectsRV
+from nnmm_pymc.errors import InputError
+from nnmm_pymc.kernels.genotypes import masked_gram
+from nnmm_pymc.kernels.markers import BLOCK, sweep
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, MarkerTerm
+
+__all__ = ["MarkerGibbs"]
+
+# Genetic values follow the float32 residuals; after this many sweeps they are computed anew.
+REFRESH_EVERY = 100
+
+
+@dataclass_state
+class MarkerGibbsState(StepMethodState):
+    effects: np.ndarray | None
+    held: np.ndarray | None
+    sweeps: int
+
+
+class MarkerGibbs(BlockedStep):
+    r"""Gibbs step for the marker effects of one equation, all responses in one pass.
+
+    With everything else given, the log density is quadratic in the genetic value g, with a
+    diagonal second derivative: for a response with residual precision t its gradient at the
+    current g is t times the residual. So the residuals and precisions are read from the model's
+    own gradient, whatever the model; prior inclusion probabilities and slab variances are read
+    from the parameters of the `MarkerEffects` variable. The sweep over the markers is
+    `nnmm_pymc.kernels.markers.sweep`.
+
+    Parameters
+    ----------
+    vars : list of variable
+        The one `MarkerEffects` variable to draw.
+    model : pymc.Model, optional
+        Taken from the context.
+    conditional : ConditionalModel, optional
+        Shared with the other steps of the same chain; made anew by default.
+
+    Raises
+    ------
+    InputError
+        If the likelihood is not Gaussian and independent given the genetic value.
+
+    Notes
+    -----
+    Assigned by itself in ``nnmm_pymc.sample``, and in ``pm.sample`` too.
+    """
+
+    name = "marker_gibbs"
+    default_blocked = True
+    stats_dtypes_shapes: dict[str, Any] = {}
+    _state_class = MarkerGibbsState
+
+    def __init__(
+        self,
+        vars,
+        *,
+        model=None,
+        conditional: ConditionalModel | None = None,
+        blocked: bool = True,
+        rng=None,
+        initial_point=None,
+        compile_kwargs=None,
+    ):
+        model = pm.modelcontext(model)
+        self.vars = get_value_vars_from_user_vars(vars, model)
+        if len(self.vars) != 1:
+            raise InputError("MarkerGibbs draws one MarkerEffects variable; use one step for each.")
+        self.rng = np.random.default_rng(rng)
+        self.conditional = conditional if conditional is not None else ConditionalModel(model)
+        term = self.conditional.term_of(self.vars[0].name)
+        if term is None:
+            raise InputError(f"{self.vars[0].name!r} is not a MarkerEffects variable.")
+        self.term: MarkerTerm = term
+        self.stat = f"{term.effects}_included"
+        self.stats_dtypes_shapes = {self.stat: (np.float64, [])}
+        self.stats_dtypes = [{self.stat: np.float64}]
+        self.sweeps = 0
+        self._inspect_likelihood()
+        self._compile()
+
+    def _graphs(self) -> tuple[Any, Any]:
+        """Gradient and diagonal second derivative of the log density in g, as matrices."""
+        held = self.term.held
+        gradient = pt.grad(self.conditional.log_density(held), held)
+        curvature = -pt.grad(gradient.sum(), held, disconnected_inputs="ignore")
+        return gradient, curvature
+
+    def _inspect_likelihood(self) -> None:
+        """Check that the likelihood is Gaussian in g and find which individuals count for what."""
+        held = self.term.held
+        if not self.conditional.factors_of(held):
+            raise InputError(f"Genetic value {self.term.value!r} enters no likelihood.")
+        gradient, curvature = self._graphs()
+        probe = held.type("probe")
+        product = -pt.grad((gradient * probe).sum(), held, disconnected_inputs="ignore")
+        function = self.conditional.compile(
+            [gradient, curvature, product], leading=[probe], mode=QUICK_MODE
+        )
+        rng = np.random.default_rng(0)
+        keep = held.get_value()
+        shape = keep.shape
+        patterns = []
+        for point in self.conditional.check_points:
+            sign = rng.choice([-1.0, 1.0], size=shape)
+            at = rng.normal(size=shape)
+            shift = rng.normal(size=shape)
+            held.set_value(at)
+            g0, curve, along = function(point, sign)
+            held.set_value(at + shift)
+            g1, curve1, _ = function(point, sign)
+            scale = np.abs(curve).max() + 1e-300
+            independent = np.allclose(along, curve * sign, rtol=1e-6, atol=1e-9 * scale)
+            quadratic = np.allclose(curve, curve1, rtol=1e-6, atol=1e-9 * scale) and np.allclose(
+                g0 - g1, curve * shift, rtol=1e-5, atol=1e-6 * np.abs(g0).max()
+            )
+            if not (independent and quadratic):
+                raise InputError(
+                    f"The likelihood of {self.conditional.factors_of(held)} is not Gaussian and "
+                    f"independent between individuals given {self.term.value!r}, which the "
+                    "Gibbs update of marker effects needs."
+                )
+            patterns.append(curve.reshape(shape[0], -1))
+        held.set_value(keep)
+        self._set_patterns(patterns)
+
+    def _set_patterns(self, curvatures: list[np.ndarray]) -> None:
+        counts = curvatures[0] > 0
+        self.first = np.argmax(counts, axis=0)
+        columns = np.arange(counts.shape[1])
+        for curvature in curvatures:
+            unit = np.where(counts, curvature[self.first, columns], 0.0)
+            if not np.allclose(curvature, unit, rtol=1e-6):
+                raise InputError(
+                    f"The residual variance of {self.term.value!r} differs between individuals, "
+                    "which the Gibbs update of marker effects does not support."
+                )
+        masks, self.pattern = np.unique(counts.T, axis=0, return_inverse=True)
+        self.masks = np.ascontiguousarray(masks, dtype=np.float32)
+        self.gram = np.stack(
+            [masked_gram(self.term.dosages, self.term.centre, mask, BLOCK) for mask in self.masks]
+        )
+
+    def _compile(self) -> None:
+        gradient, curvature = self._graphs()
+        n = self.term.dosages.shape[1]
+        gradient, curvature = gradient.reshape((n, -1)), curvature.reshape((n, -1))
+        precision = curvature[self.first, np.arange(len(self.first))]
+        scale = pt.where(precision > 0, precision, 1.0)
+        residual = (gradient / scale).T.astype("float32")
+        effects = self.conditional.rvs[self.term.effects]
+        weights, variances = self.conditional.conditional.replace_rvs_by_values(
+            list(effects.owner.inputs[2:4])
+        )
+        self.read = self.conditional.compile([residual, precision, weights, variances])
+
+    def setup_chain(self, rng, tune: int, draws: int) -> None:
+        super().setup_chain(rng, tune, draws)
+        self.sweeps = 0
+        self.term.current = None
+
+    def step(self, point):
+        self.conditional.refresh(point)
+        term = self.term
+        residual, precision, weights, variances = self.read(point)
+        residual = np.ascontiguousarray(residual)
+        before = residual.copy()
+        old = point[term.effects]
+        effects = np.array(old).reshape(len(term.dosages), -1)
+        sweep(
+            term.dosages,
+            term.centre,
+            self.gram,
+            self.pattern,
+            self.masks,
+            residual,
+            precision,
+            _per_effect(weights, old.shape),
+            _per_effect(variances, old.shape),
+            effects,
+            self.rng.random(effects.shape),
+            self.rng.standard_normal(effects.shape),
+        )
+        self.sweeps += 1
+        new = effects.reshape(old.shape)
+        if self.sweeps % REFRESH_EVERY == 0:
+            value = term.exact_value(new)
+        else:
+            change = (before - residual).T.reshape(-1, *old.shape[1:])
+            value = term.held.get_value(borrow=True) + change
+        term.hold(new, value)
+        point = point.copy()
+        point[term.effects] = new
+        return point, [{self.stat: np.count_nonzero(new) / max(1, effects.shape[1])}]
+
+    @property
+    def effects(self) -> np.ndarray | None:
+        """Effects to which the held genetic value belongs (part of the sampling state)."""
+        return self.term.current
+
+    @effects.setter
+    def effects(self, value: np.ndarray | None) -> None:
+        self.term.current = value
+
+    @property
+    def held(self) -> np.ndarray:
+        """Held genetic value (part of the sampling state)."""
+        return self.term.held.get_value()
+
+    @held.setter
+    def held(self, value: np.ndarray) -> None:
+        self.term.held.set_value(value)
+
+    @staticmethod
+    def competence(var, has_grad):
+        rv = pm.modelcontext(None).values_to_rvs.get(var, var)
+        if rv.owner is not None and isinstance(rv.owner.op, MarkerEffectsRV):
+            return Competence.IDEAL
+        return Competence.INCOMPATIBLE
+
+
+def _per_effect(parameter: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A view of shape (marker, response, class) on a parameter of the marker effects."""
+    view = np.broadcast_to(parameter, (*shape, parameter.shape[-1]))
+    return view[:, None, :] if len(shape) == 1 else view
+
+
+# `pm.sample` would give these variables to NUTS, which never visits the spike.
+if MarkerGibbs not in pm.STEP_METHODS:
+    pm.STEP_METHODS.insert(0, MarkerGibbs)

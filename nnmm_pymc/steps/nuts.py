@@ -1,0 +1,127 @@
+"""NUTS on the model given its genetic values: its cost does not depend on the number of markers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pymc.model.core import ValueGradFunction
+from pymc.step_methods.hmc.quadpotential import QuadPotentialDiagAdapt
+from pymc.util import get_value_vars_from_user_vars
+
+from nnmm_pymc.steps.conditional import ConditionalModel, Point
+
+__all__ = ["ConditionalNUTS"]
+
+# Elements this far apart in a vector share a probe. Missing cells are ordered individual by
+# individual and meet only within one, so up to this many omics their curvature is exact.
+PROBES = 64
+
+
+class ConditionalNUTS(pm.NUTS):
+    """NUTS for what has no conjugate update: missing omics, weights, and any odd hyper-parameter.
+
+    The density is the sum of the factors in which its variables occur, compiled on the model given
+    its genetic values. The mass matrix starts, at the first point of each chain, from the curvature
+    of that density and adapts from there as in PyMC.
+
+    Parameters
+    ----------
+    vars : list of variable
+    conditional : ConditionalModel
+    model, **kwargs
+        As in `pymc.NUTS`.
+    """
+
+    def __init__(self, vars, *, conditional: ConditionalModel, model=None, **kwargs):
+        model = pm.modelcontext(model)
+        values = get_value_vars_from_user_vars(vars, model)
+        names = [v.name for v in values]
+        self.conditional = conditional
+        point = conditional.check_points[0]
+        own = [conditional.values[name] for name in names]
+        density = self._log_density(names)
+        needed = conditional.compile([density], mode="FAST_COMPILE").names
+        extra = {conditional.values[n]: point[n] for n in needed if n not in names}
+        function = ValueGradFunction(
+            [density],
+            own,
+            extra,
+            model=conditional.conditional,
+            initial_point=point,
+            ravel_inputs=True,
+        )
+        function.trust_input = True
+        size = sum(np.size(point[name]) for name in names)
+        super().__init__(
+            values,
+            model=model,
+            logp_dlogp_func=function,
+            initial_point=point,
+            potential=QuadPotentialDiagAdapt(size, np.zeros(size), np.ones(size), 10),
+            **kwargs,
+        )
+        self.fresh = True
+        self._compile_curvature(density, own)
+
+    def _log_density(self, names: list[str]) -> Any:
+        """Log density of the variables on the transformed scale, Jacobians included."""
+        conditional = self.conditional
+        factors = {f for n in names for f in conditional.factors_of(conditional.values[n])}
+        model = conditional.conditional
+        density = pt.sum([conditional.factors[name].sum() for name in sorted(factors)])
+        for name in names:
+            rv, value = conditional.rvs[name], conditional.values[name]
+            transform = model.rvs_to_transforms[rv]
+            if transform is not None:
+                jacobian = transform.log_jac_det(value, *rv.owner.inputs).sum()
+                density = density + model.replace_rvs_by_values([jacobian])[0]
+        return density
+
+    def _compile_curvature(self, density, own) -> None:
+        probes = [v.type(f"{v.name}_probe") for v in own]
+        slopes = pt.grad(density, own)
+        along = pt.sum([(s * p).sum() for s, p in zip(slopes, probes, strict=True)])
+        images = pt.grad(along, own, disconnected_inputs="ignore")
+        self._curvature = self.conditional.compile(images, leading=probes, mode="FAST_COMPILE")
+
+    def _inverse_curvature(self, point: Point) -> np.ndarray:
+        """Starting variances: one over the negative diagonal of the Hessian of the log density."""
+        names = [v.name for v in self.vars]
+        diagonals = []
+        for m, name in enumerate(names):
+            size = np.size(point[name])
+            diagonal = np.zeros(size)
+            for first in range(min(size, PROBES)):
+                vector = np.zeros(size)
+                vector[first::PROBES] = 1.0
+                probes = [np.zeros_like(point[n]) for n in names]
+                probes[m] = vector.reshape(point[name].shape)
+                diagonal -= np.ravel(self._curvature(point, *probes)[m]) * vector
+            diagonals.append(diagonal)
+        diagonal = np.concatenate(diagonals)
+        with np.errstate(all="ignore"):
+            variance = 1.0 / np.abs(diagonal)
+        return np.where(np.isfinite(variance), np.clip(variance, 1e-10, 1e10), 1.0)
+
+    def setup_chain(self, rng, tune: int, draws: int) -> None:
+        super().setup_chain(rng, tune, draws)
+        self.reset_tuning()
+        self.fresh = True
+        if tune == 0:
+            self.stop_tuning()
+
+    def step(self, point):
+        self.conditional.refresh(point)
+        if self.fresh:
+            self._start_potential(point)
+            self.fresh = False
+        return super().step(point)
+
+    def _start_potential(self, point: Point) -> None:
+        start = np.concatenate([np.ravel(point[v.name]) for v in self.vars])
+        self.potential._initial_mean = start
+        self.potential._initial_diag = self._inverse_curvature(point)
+        self.potential.reset()

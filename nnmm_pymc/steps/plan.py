@@ -1,0 +1,203 @@
+"""Who updates what: every free variable gets exactly one step, and the user sees which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+from pymc.step_methods.compound import BlockedStep, CompoundStep, flatten_steps
+
+from nnmm_pymc.errors import InputError
+from nnmm_pymc.steps.conditional import ConditionalModel
+from nnmm_pymc.steps.conjugate import Conjugate, ConjugateGibbs, conjugate_family
+from nnmm_pymc.steps.gaussian import GaussianGibbs, gaussian_pattern
+from nnmm_pymc.steps.markers import MarkerGibbs
+from nnmm_pymc.steps.nuts import ConditionalNUTS
+
+__all__ = ["StepPlan", "assign_steps"]
+
+
+@dataclass(frozen=True, eq=False)
+class StepPlan:
+    """The steps of one iteration, in order, and what each one updates.
+
+    Attributes
+    ----------
+    compound : pymc CompoundStep
+    conditional : ConditionalModel
+    rows : list of (str, str)
+        Variable and how it is updated.
+    """
+
+    compound: CompoundStep
+    conditional: ConditionalModel
+    rows: list[tuple[str, str]]
+
+    def __str__(self) -> str:
+        width = max(len(name) for name, _ in self.rows)
+        return "\n".join(f"{name:<{width}}  {how}" for name, how in self.rows)
+
+
+def assign_steps(
+    model: pm.Model,
+    step: BlockedStep | Sequence[BlockedStep] | None = None,
+    *,
+    conditional: ConditionalModel | None = None,
+    target_accept: float = 0.8,
+) -> StepPlan:
+    """Give every free variable of a model one owner.
+
+    Marker effects go to `MarkerGibbs`; variances, probabilities and mixture weights with a
+    conjugate conditional to `ConjugateGibbs`; intercepts, fixed effects and weights that are
+    Gaussian given the rest to `GaussianGibbs`, unless they share a likelihood with something that
+    is not; that, and everything else that is continuous, to NUTS.
+
+    Parameters
+    ----------
+    model : pymc.Model
+    step : step or list of steps, optional
+        Steps of the user's own; the variables they name are theirs.
+    conditional : ConditionalModel, optional
+    target_accept : float
+        For NUTS.
+
+    Raises
+    ------
+    InputError
+        If two steps own a variable, or none can.
+    """
+    conditional = conditional if conditional is not None else ConditionalModel(model)
+    given = _given_steps(step)
+    owned = [v.name for s in given for v in s.vars]
+    doubled = sorted({name for name in owned if owned.count(name) > 1})
+    if doubled:
+        raise InputError(f"Two steps update {', '.join(doubled)}; each variable needs one.")
+    free = [v.name for v in model.value_vars if v.name not in owned]
+
+    with model:
+        markers = [
+            MarkerGibbs([conditional.model_value(t.effects)], conditional=conditional)
+            for t in conditional.terms
+            if t.effects in free
+        ]
+        free = [v for v in free if conditional.term_of(v) is None]
+        _refuse_discrete(model, free)
+        conjugates = [c for v in free if (c := conjugate_family(conditional, v)) is not None]
+        taken = {c.value for c in conjugates}
+        gaussian, nuts = _split_locations(conditional, [v for v in free if v not in taken])
+        steps: list[BlockedStep] = [*given, *markers]
+        steps += [
+            GaussianGibbs(
+                [conditional.model_value(v) for v in group],
+                pattern=pattern,
+                conditional=conditional,
+            )
+            for group, pattern in gaussian
+        ]
+        if nuts:
+            steps.append(
+                ConditionalNUTS(
+                    [conditional.model_value(v) for v in nuts],
+                    conditional=conditional,
+                    target_accept=target_accept,
+                )
+            )
+        steps += [
+            ConjugateGibbs(
+                [conditional.model_value(c.value) for c in group],
+                conjugates=group,
+                conditional=conditional,
+            )
+            for group in _independent_groups(conditional, conjugates)
+        ]
+    return StepPlan(CompoundStep(steps), conditional, _rows(model, steps))
+
+
+def _given_steps(step: Any) -> list[BlockedStep]:
+    if step is None:
+        return []
+    if isinstance(step, BlockedStep | CompoundStep):
+        return flatten_steps(step)
+    return [s for one in step for s in flatten_steps(one)]
+
+
+def _refuse_discrete(model: pm.Model, values: list[str]) -> None:
+    for variable in model.value_vars:
+        if variable.name in values and not np.issubdtype(np.dtype(variable.dtype), np.floating):
+            raise InputError(
+                f"{variable.name!r} is discrete and no step here updates it; pass one in step=, for "
+                f"example pm.BinaryGibbsMetropolis([{variable.name}]), or sum it out."
+            )
+
+
+def _split_locations(
+    conditional: ConditionalModel, values: list[str]
+) -> tuple[list[tuple[list[str], np.ndarray]], list[str]]:
+    """Split variables into jointly Gaussian groups and what is left to NUTS.
+
+    A Gaussian variable that shares a factor with one of NUTS goes with it: missing omics and their
+    weights are too strongly coupled to be moved one after the other.
+    """
+    candidates, nuts = [], []
+    for value in values:
+        (candidates if gaussian_pattern(conditional, [value]) is not None else nuts).append(value)
+    factors = {v: set(conditional.factors_of(conditional.values[v])) for v in values}
+    joined = True
+    while joined:
+        joined = [c for c in candidates if any(factors[c] & factors[v] for v in nuts)]
+        nuts += joined
+        candidates = [c for c in candidates if c not in joined]
+    groups = []
+    for group in _connected(candidates, factors):
+        pattern = gaussian_pattern(conditional, group)
+        if pattern is None:
+            nuts += group
+        else:
+            groups.append((group, pattern))
+    return groups, nuts
+
+
+def _connected(values: list[str], factors: dict[str, set[str]]) -> list[list[str]]:
+    """Variables grouped so that those of different groups share no factor."""
+    groups: list[list[str]] = []
+    for value in values:
+        touching = [g for g in groups if any(factors[value] & factors[v] for v in g)]
+        merged = [v for g in touching for v in g] + [value]
+        groups = [g for g in groups if g not in touching] + [merged]
+    return groups
+
+
+def _independent_groups(
+    conditional: ConditionalModel, conjugates: list[Conjugate]
+) -> list[list[Conjugate]]:
+    """Conjugate variables grouped so that no two of a group share a factor."""
+    groups: list[list[Conjugate]] = []
+    factors = {
+        c.value: set(conditional.factors_of(conditional.values[c.value])) for c in conjugates
+    }
+    for c in conjugates:
+        for group in groups:
+            if not any(factors[c.value] & factors[other.value] for other in group):
+                group.append(c)
+                break
+        else:
+            groups.append([c])
+    return groups
+
+
+def _rows(model: pm.Model, steps: list[BlockedStep]) -> list[tuple[str, str]]:
+    names = {model.rvs_to_values[rv].name: rv.name for rv in model.free_RVs}
+    rows = []
+    for step in steps:
+        details = [""] * len(step.vars)
+        if isinstance(step, ConjugateGibbs):
+            details = [f": {c.describe()}" for c in step.conjugates]
+        for variable, detail in zip(step.vars, details, strict=True):
+            rows.append((names[variable.name], f"{step.name}{detail}"))
+    missing = set(names.values()) - {name for name, _ in rows}
+    if missing:
+        raise InputError(f"No step updates {', '.join(sorted(missing))}.")
+    return rows

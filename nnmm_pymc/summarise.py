@@ -1,0 +1,135 @@
+"""Tables of a fitted network: breeding values, marker effects, heritabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from nnmm_pymc.description import read_description
+from nnmm_pymc.diagnose import moment_rhat
+from nnmm_pymc.errors import InputError
+
+__all__ = ["breeding_values", "heritability", "marker_effects"]
+
+
+def breeding_values(result: xr.DataTree) -> pd.DataFrame:
+    """Estimated breeding values of every genotyped individual; omics are traits too.
+
+    The breeding value is the expected genetic merit through the network given the genotype,
+    intercepts and the non-linearity included (`nnmm_pymc.predict` has the formula and how JWAS's
+    definition differs).
+
+    Parameters
+    ----------
+    result : DataTree
+        From `Network.fit`.
+
+    Returns
+    -------
+    DataFrame
+        Columns individual, trait, ebv (posterior mean), sd (posterior standard deviation).
+    """
+    values = result["genetic_values"].dataset
+    frames = []
+    for node in reversed(read_description(result)):
+        mean, sd = values[f"{node.name}_mean"], values[f"{node.name}_sd"]
+        for k, column in enumerate(node.columns):
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "individual": mean["individual"].to_numpy(),
+                        "trait": column,
+                        "ebv": mean.to_numpy()[:, k],
+                        "sd": sd.to_numpy()[:, k],
+                    }
+                )
+            )
+    return pd.concat(frames, ignore_index=True)
+
+
+def marker_effects(result: xr.DataTree) -> pd.DataFrame:
+    """Posterior mean, sd and inclusion probability (PIP) of every marker effect.
+
+    Parameters
+    ----------
+    result : DataTree
+        From `Network.fit` or `sample`.
+
+    Returns
+    -------
+    DataFrame
+        Columns marker, trait (omic or trait), mean, sd, pip, r_hat; and ``term`` where the model
+        has several marker terms.
+    """
+    moments = result["moments"].dataset
+    names = [str(n)[: -len("_included")] for n in moments.data_vars if str(n).endswith("_included")]
+    if not names:
+        raise InputError("The result has no marker effects.")
+    frames = [_effect_table(moments, name) for name in names]
+    if len(names) > 1:
+        for name, frame in zip(names, frames, strict=True):
+            frame.insert(0, "term", name)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _effect_table(moments: xr.Dataset, name: str) -> pd.DataFrame:
+    mean, variance = moments[f"{name}_mean"], moments[f"{name}_variance"]
+    included = moments[f"{name}_included"]
+    count = moments["count"].to_numpy()
+    used = count > 0
+    weights = count / count.sum()
+    m, v = mean.to_numpy()[:, used], variance.to_numpy()[:, used]
+    w = weights[used].reshape(1, -1, *([1] * (m.ndim - 2))) / m.shape[0]
+    pooled = (w * m).sum(axis=(0, 1))
+    second = (w * (v + (m - pooled) ** 2)).sum(axis=(0, 1))
+    pip = (w * included.to_numpy()[:, used]).sum(axis=(0, 1))
+    rhat = moment_rhat(m, v, count[used])
+    markers = mean[mean.dims[2]].to_numpy()
+    if pooled.ndim == 1:
+        pooled, second, pip, rhat = (a[:, None] for a in (pooled, second, pip, rhat))
+        columns = np.array([name])
+    else:
+        columns = mean[mean.dims[3]].to_numpy()
+    return pd.DataFrame(
+        {
+            "marker": np.tile(markers, len(columns)),
+            "trait": np.repeat(columns, len(markers)),
+            "mean": pooled.T.ravel(),
+            "sd": np.sqrt(second).T.ravel(),
+            "pip": pip.T.ravel(),
+            "r_hat": rhat.T.ravel(),
+        }
+    )
+
+
+def heritability(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
+    """Heritability of every omic and trait: variance of the breeding values over total variance.
+
+    For a trait the total is the variance of its breeding values, plus what the residuals of the
+    omics bring through the network, plus its own residual variance.
+
+    Returns
+    -------
+    DataFrame
+        Columns trait, mean, sd, lower, upper, genetic_variance (posterior mean).
+    """
+    values = result["genetic_values"].dataset
+    rows = []
+    tail = (1 - probability) / 2
+    for node in reversed(read_description(result)):
+        draws = values[f"{node.name}_heritability"]
+        genetic = values[f"{node.name}_genetic_variance"]
+        for k, column in enumerate(node.columns):
+            h = draws.to_numpy()[..., k].ravel()
+            rows.append(
+                {
+                    "trait": column,
+                    "mean": h.mean(),
+                    "sd": h.std(),
+                    "lower": np.quantile(h, tail),
+                    "upper": np.quantile(h, 1 - tail),
+                    "genetic_variance": float(genetic.to_numpy()[..., k].mean()),
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,64 @@
+"""From a prior as a value to a variable of the open PyMC model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+
+from nnmm_pymc.errors import InputError
+from nnmm_pymc.priors import Prior
+
+__all__ = ["create"]
+
+
+def create(prior: Any, name: str, dims: Sequence[str] = ()) -> Any:
+    """Turn a prior into a variable called `name`.
+
+    Parameters
+    ----------
+    prior : number, array, Prior, object with ``create_variable(name)``, or callable
+        A callable is called as ``f(name)``, or ``f(name, dims)`` if it takes two arguments.
+    name : str
+    dims : sequence of str
+        Dims of the variable unless the `Prior` has its own.
+
+    Returns
+    -------
+    PyMC variable, or the number itself
+    """
+    if isinstance(prior, Prior):
+        return _from_prior(prior, name, dims)
+    if isinstance(prior, Variable):
+        return prior
+    if isinstance(prior, int | float | np.ndarray | list | tuple):
+        return pt.as_tensor(np.asarray(prior, dtype=float))
+    if hasattr(prior, "create_variable"):
+        return prior.create_variable(name)
+    if callable(prior):
+        n_arguments = len(inspect.signature(prior).parameters)
+        return prior(name, tuple(dims)) if n_arguments > 1 else prior(name)
+    raise InputError(
+        f"The prior of {name!r} is {prior!r}; give a number, a Prior, an object with "
+        "create_variable(name), or a function that returns a PyMC variable."
+    )
+
+
+def _from_prior(prior: Prior, name: str, dims: Sequence[str]) -> Any:
+    distribution = getattr(pm, prior.name, None)
+    if not (inspect.isclass(distribution) and issubclass(distribution, pm.Distribution)):
+        raise InputError(f"The prior of {name!r} names {prior.name!r}, which pymc does not have.")
+    parameters = {
+        key: create(value, f"{name}_{key}", ()) if isinstance(value, Prior) else value
+        for key, value in prior.parameters.items()
+    }
+    own = tuple(dims) if prior.dims is None else prior.dims
+    try:
+        return distribution(name, **parameters, dims=own or None)
+    except TypeError as error:
+        raise InputError(f"The prior of {name!r}, {prior!r}, cannot be built: {error}.") from None

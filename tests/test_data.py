@@ -1,0 +1,352 @@
+"""Genotypes, tables and alignment by ID."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnmm_pymc.data import MISSING, Genotypes, Table, align, quality_control
+from nnmm_pymc.errors import InputError
+from nnmm_pymc.io import read_genotypes
+
+NAN = np.nan
+
+
+def genotypes_of(ids, seed=0, source="geno.csv"):
+    """Five polymorphic markers of these individuals."""
+    calls = np.random.default_rng(seed).integers(0, 3, (5, len(ids))).astype(np.int8)
+    calls[:, :2] = [0, 2]
+    dosages, markers, mean, report = quality_control(calls, pd.Index(list("ABCDE")))
+    return Genotypes(dosages, pd.Index(ids, dtype=str), markers, mean, report, source=source)
+
+
+# --- quality control ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.float32])
+def test_statistics_agree_with_numpy_on_every_block(dtype):
+    rng = np.random.default_rng(1)
+    values = rng.integers(0, 3, (600, 40)).astype(np.float64)  # more than two blocks of markers
+    values[:, :2] = [0, 2]
+    if dtype == np.float32:
+        values = np.clip(values + rng.choice([0, 0.25], values.shape), 0, 2)
+    values[rng.random(values.shape) < 0.2] = NAN
+    values[:, :2] = [0, 2]
+    raw = np.where(np.isnan(values), MISSING, values) if dtype == np.int8 else values
+    dosages, markers, mean, report = quality_control(raw.astype(dtype), pd.RangeIndex(600))
+    np.testing.assert_allclose(mean, np.nanmean(values, axis=1), rtol=1e-12)
+    assert len(markers) == 600 and len(report.dropped) == 0
+    assert report.missing_cells == np.isnan(values).sum()
+    if dtype == np.float32:
+        imputed = np.where(np.isnan(values), np.nanmean(values, axis=1)[:, None], values)
+        np.testing.assert_allclose(dosages, imputed, rtol=1e-6)
+    else:
+        np.testing.assert_array_equal(dosages == MISSING, np.isnan(values))
+
+
+def test_every_reason_to_drop_a_marker_is_reported():
+    frame = pd.DataFrame(
+        {
+            "good": [0, 1, 2, 1, 0, 1, 2, 1],
+            "flat": [1, 1, 1, 1, 1, 1, 1, 1],
+            "flat_but_missing": [2, 2, 2, 2, 2, 2, 2, NAN],
+            "empty": [NAN] * 8,
+            "rare": [0, 0, 0, 0, 0, 0, 0, 1],
+            "sparse": [0, 1, 2, NAN, NAN, NAN, NAN, NAN],
+        },
+        index=list("abcdefgh"),
+    )
+    genotypes = read_genotypes(frame, maf=0.1, max_missing=0.5)
+    assert genotypes.markers.tolist() == ["good"]
+    assert genotypes.report.dropped.to_dict() == {
+        "flat": "no variance",
+        "flat_but_missing": "no variance",
+        "empty": "no call in any individual",
+        "rare": "minor allele frequency 0.0625 below maf=0.1",
+        "sparse": "missing rate 0.625 above max_missing=0.5",
+    }
+    text = str(genotypes.report)
+    assert "8 individuals; 1 of 6 markers kept." in text
+    assert "Dropped, no variance: 2 (flat, flat_but_missing)." in text
+    assert "Dropped, minor allele frequency below maf=0.1: 1 (rare)." in text
+    assert set(read_genotypes(frame).markers) == {"good", "rare", "sparse"}
+
+
+def test_maf_counts_the_rarer_allele():
+    frame = pd.DataFrame({"common": [2] * 9 + [1], "even": [0, 2] * 5}, index=range(10))
+    assert read_genotypes(frame, maf=0.06).markers.tolist() == ["even"]
+    assert read_genotypes(frame, maf=0.05).p == 2
+
+
+def test_all_markers_dropped_is_an_error_that_says_why():
+    with pytest.raises(InputError, match=r"DataFrame: no marker is left of 2: 2 no variance"):
+        read_genotypes(pd.DataFrame({"a": [1, 1], "b": [0, 0]}))
+
+
+@pytest.mark.parametrize("option", [{"maf": 5}, {"maf": -0.1}, {"max_missing": 10}])
+def test_thresholds_out_of_range(option):
+    with pytest.raises(InputError, match=r"is outside 0\.\."):
+        read_genotypes(pd.DataFrame({"a": [0, 1]}), **option)
+
+
+def test_quality_control_leaves_its_input_alone():
+    for dosages in (np.array([[0, 1, -1], [1, 1, 1]], np.int8), np.float32([[0, 0.5, NAN]])):
+        before = dosages.copy()
+        quality_control(dosages, pd.RangeIndex(len(dosages)))
+        np.testing.assert_array_equal(dosages, before)
+
+
+# --- Genotypes ------------------------------------------------------------------------------------
+
+
+def test_summaries_by_hand():
+    genotypes = read_genotypes(np.array([[0, 2], [1, 1], [NAN, 0]]))
+    np.testing.assert_allclose(genotypes.allele_frequency, [0.25, 0.5])
+    assert genotypes.sum2pq == pytest.approx(2 * 0.25 * 0.75 + 2 * 0.5 * 0.5)
+    assert (genotypes.n, genotypes.p, genotypes.nbytes) == (3, 2, 6)
+    assert genotypes.dosages.dtype == np.int8 and genotypes.dosages.flags.c_contiguous
+    np.testing.assert_allclose(genotypes.centred(), [[-0.5, 1], [0.5, 0], [0, -1]])
+    assert genotypes.centred(dtype=np.float32).dtype == np.float32
+    np.testing.assert_allclose(genotypes.centred(["3", "1"]), [[0, -1], [-0.5, 1]])
+    assert "3 individuals x 2 markers" in repr(genotypes) and "16.67% missing" in repr(genotypes)
+
+
+def test_take_keeps_means_and_markers_of_the_whole():
+    genotypes = genotypes_of(["a", "b", "c", "6"])
+    part = genotypes.take([6.0, "b"])
+    assert part.individuals.tolist() == ["6", "b"]
+    np.testing.assert_array_equal(part.dosages, genotypes.dosages[:, [3, 1]])
+    np.testing.assert_array_equal(part.mean, genotypes.mean)
+    assert part.dosages.flags.c_contiguous
+    assert part.take(["b"]).individuals.tolist() == ["b"]
+
+
+def test_take_markers():
+    genotypes = genotypes_of(["a", "b", "c"]).take_markers(["D", "A"])
+    assert genotypes.markers.tolist() == ["D", "A"]
+    np.testing.assert_array_equal(genotypes.dosages, genotypes_of(["a", "b", "c"]).dosages[[3, 0]])
+    assert genotypes.mean.shape == (2,)
+
+
+def test_unknown_or_repeated_names_are_refused():
+    genotypes = genotypes_of(["a", "b"])
+    with pytest.raises(InputError, match=r"geno\.csv has no individual zz \(1 of 2 unknown\)"):
+        genotypes.take(["a", "zz"])
+    with pytest.raises(InputError, match="'a' occurs twice"):
+        genotypes.take(["a", "a"])
+    with pytest.raises(InputError, match=r"no marker X"):
+        genotypes.take_markers(["X"])
+
+
+def test_to_frame_round_trip():
+    genotypes = read_genotypes(np.array([[0, 2], [1, 1], [NAN, 0]]))
+    again = read_genotypes(genotypes.to_frame())
+    np.testing.assert_array_equal(again.dosages, genotypes.dosages)
+    assert genotypes_of(["a", "b"]).to_frame().to_numpy().dtype == np.int8
+
+
+def test_genotypes_refuse_parts_that_do_not_fit():
+    good = genotypes_of(["a", "b", "c"])
+    names = good.individuals, good.markers
+    with pytest.raises(InputError, match="5 markers and 3 individuals"):
+        Genotypes(good.dosages[:, :2], *names, good.mean, good.report)
+    with pytest.raises(InputError, match="C-contiguous int8 or float32"):
+        Genotypes(good.dosages.astype(float), *names, good.mean, good.report)
+    with pytest.raises(InputError, match="individual names occur twice: a"):
+        Genotypes(good.dosages, pd.Index(["a", "a", "b"]), good.markers, good.mean, good.report)
+
+
+# --- Table ----------------------------------------------------------------------------------------
+
+
+def test_table_keeps_factors_and_reads_numbers():
+    frame = pd.DataFrame(
+        {
+            "y": ["1.5", " NA", "3"],
+            "sex": ["m", "f", None],
+            "case": [True, False, True],
+            "maybe": [True, None, False],
+            "count": pd.array([1, None, 3], dtype="Int64"),
+            "latent": [None, None, None],
+            "herd": pd.Categorical(["h1", "h2", "h1"]),
+        },
+        index=[6, 8, 10],
+    )
+    before = frame.copy(deep=True)
+    table = Table(frame)
+    pd.testing.assert_frame_equal(frame, before)
+    assert table.individuals.tolist() == ["6", "8", "10"]
+    expected = [[1.5, 1, 1, 1, NAN], [NAN, 0, NAN, NAN, NAN], [3, 1, 0, 3, NAN]]
+    values = table.numeric(["y", "case", "maybe", "count", "latent"])
+    np.testing.assert_array_equal(values, expected)
+    assert values.dtype == np.float64
+    assert table.frame["sex"].tolist()[:2] == ["m", "f"]
+    assert pd.isna(table.frame["sex"].iloc[2])
+    assert table.frame["herd"].dtype == "category"
+
+
+@pytest.mark.parametrize("ids", [[6, 8], ["6", " 8 "], [6.0, 8.0], ["6.0", "8.0"]])
+def test_the_same_id_in_any_type(ids):
+    assert Table(pd.DataFrame({"y": [1.0, 2]}, index=ids)).individuals.tolist() == ["6", "8"]
+    assert Table(pd.DataFrame({"y": [1.0, 2], "id": ids})).individuals.tolist() == ["6", "8"]
+
+
+def test_ids_that_only_look_like_decimals_stay():
+    ids = ["1.10", "2.0"]
+    assert Table(pd.DataFrame({"y": [1.0, 2]}, index=ids)).individuals.tolist() == ids
+
+
+def test_an_id_column_is_data_if_the_index_has_names():
+    table = Table(pd.DataFrame({"ID": [1, 2]}, index=["a", "b"]))
+    assert table.individuals.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pd.DataFrame({"y": [1, 2]}, index=[6, "6"]), r"y\.csv: individual ID '6' .*rows 1 and 2"),
+        (pd.DataFrame({"y": [1, 2]}, index=["a", " "]), r"y\.csv: row 2 has no individual ID"),
+        (pd.DataFrame({"y": [1, 2]}, index=[NAN, "a"]), "row 1 has no individual ID"),
+        (pd.DataFrame({"y": [1, 2], "ID": [3, None]}), "row 2 has no individual ID"),
+        (pd.DataFrame([[1, 2]], columns=["y", "y "]), r"column name 'y' .*columns 1 and 2"),
+        (pd.DataFrame([[1, 2]], columns=["y", None]), "column 2 has no column name"),
+        (pd.DataFrame([[1]], columns=[("y", "a")]), "several levels"),
+        (pd.DataFrame({"y": []}), "no data"),
+        (pd.DataFrame(index=["a"]), "no data"),
+        (
+            pd.DataFrame({"y": [1.0, np.inf]}),
+            r"'inf' in column 'y', individual '1' is not a finite",
+        ),
+        (
+            pd.DataFrame({"y": ["1", "x", "2", "3"]}, index=list("abcd")),
+            r"y\.csv: 'x' in column 'y', individual 'b' is not a finite number",
+        ),
+        (pd.DataFrame({"y": ["1", "1e400", "2"]}), "'1e400' in column 'y'"),
+        (pd.DataFrame({"y": ["1", "x"]}), "'x' in column 'y'"),
+    ],
+)
+def test_bad_tables(frame, message):
+    with pytest.raises(InputError, match=message):
+        Table(frame, "y.csv")
+
+
+def test_text_with_few_numbers_is_a_factor_and_not_numeric():
+    table = Table(pd.DataFrame({"herd": ["h1", "h2", "7"], "y": [1, 2, 3]}), "y.csv")
+    assert table.frame["herd"].tolist() == ["h1", "h2", "7"]
+    with pytest.raises(InputError, match=r"y\.csv: 'h1' in column 'herd', individual '0' is not a"):
+        table.numeric(["y", "herd"])
+    with pytest.raises(InputError, match=r"y\.csv has no column 'z'; it has herd, y"):
+        table.numeric(["z"])
+
+
+# --- align ----------------------------------------------------------------------------------------
+
+IDS = st.lists(st.sampled_from([f"i{k}" for k in range(12)]), min_size=2, max_size=12, unique=True)
+
+
+def layers_of(id_lists, n_geno):
+    """Genotype layers, then tables, whose cells are tied to the ID."""
+    return {
+        f"layer{k}": genotypes_of(ids, source=f"g{k}.csv")
+        if k < n_geno
+        else Table(pd.DataFrame({"y": [float(i[1:]) for i in ids]}, index=ids), f"t{k}.csv")
+        for k, ids in enumerate(id_lists)
+    }
+
+
+def aligned(layers):
+    """Alignment, or None if the layers have nothing in common."""
+    try:
+        return align(layers)
+    except InputError as error:
+        assert "no individual" in str(error)
+        return None
+
+
+@given(st.lists(IDS, min_size=1, max_size=4), st.integers(0, 2))
+def test_every_individual_is_kept_or_dropped(id_lists, n_geno):
+    layers = layers_of(id_lists, n_geno)
+    alignment = aligned(layers)
+    union = set().union(*id_lists)
+    in_all_geno = set.intersection(union, *map(set, id_lists[:n_geno]))
+    if alignment is None:
+        pairs = [(g, o) for g in id_lists[:n_geno] for o in id_lists]
+        assert not in_all_geno or any(not set(g) & set(o) for g, o in pairs)
+        return
+    kept, dropped = set(alignment.individuals), set(alignment.dropped.index)
+    assert kept == in_all_geno and kept | dropped == union and not kept & dropped
+    assert set(alignment.presence.index) == union
+    for name, ids in zip(layers, id_lists, strict=True):
+        assert set(alignment.presence.index[alignment.presence[name]]) == set(ids)
+    first = id_lists[0]
+    if n_geno:
+        assert alignment.individuals.tolist() == [i for i in first if i in kept]
+
+
+@given(st.lists(IDS, min_size=1, max_size=4), st.integers(0, 2), st.data())
+def test_order_of_rows_changes_only_the_order(id_lists, n_geno, data):
+    shuffled = [data.draw(st.permutations(ids)) for ids in id_lists]
+    one, two = aligned(layers_of(id_lists, n_geno)), aligned(layers_of(shuffled, n_geno))
+    assert (one is None) == (two is None)
+    if one is None:
+        return
+    pd.testing.assert_frame_equal(one.presence.sort_index(), two.presence.sort_index())
+    pd.testing.assert_series_equal(one.dropped.sort_index(), two.dropped.sort_index())
+    assert set(one.individuals) == set(two.individuals)
+
+
+@given(IDS, st.data())
+def test_taking_individuals_follows_the_id(ids, data):
+    genotypes = genotypes_of(ids)
+    order = data.draw(st.permutations(ids))
+    taken = genotypes.take(order)
+    pd.testing.assert_frame_equal(taken.to_frame(), genotypes.to_frame().loc[order])
+
+
+def test_genotype_layers_come_first_and_columns_keep_their_order():
+    table = Table(pd.DataFrame({"y": [1.0, 2, 3]}, index=["z", "b", "a"]))
+    alignment = align({"pheno": table, "geno": genotypes_of(["a", "b", "c"])})
+    assert alignment.presence.index.tolist() == ["a", "b", "c", "z"]
+    assert alignment.presence.columns.tolist() == ["pheno", "geno"]
+
+
+def test_summary_in_words():
+    layers = layers_of([["i1", "i2", "i3"], ["i2", "i3", "i4"], ["i2", "i9"]], 2)
+    text = str(align(layers))
+    assert text.splitlines() == [
+        "5 individuals: 2 kept, 3 dropped; in every layer: 1.",
+        "layer0: 3 individuals, 1 only here (i1).",
+        "layer1: 3 individuals, 1 only here (i4).",
+        "layer2: 2 individuals, 1 only here (i9).",
+        "Dropped, no genotypes in 'g1.csv': 1 (i1).",
+        "Dropped, no genotypes in 'g0.csv': 1 (i4).",
+        "Dropped, no genotypes in 'g0.csv' and 'g1.csv': 1 (i9).",
+    ]
+
+
+def test_ids_without_a_match():
+    layers = layers_of([["i1", "i2"], ["i3", "i4"]], 1)
+    with pytest.raises(
+        InputError,
+        match=r"no individual of 't1\.csv' \(first IDs: i3, i4\) occurs in 'g0\.csv' "
+        r"\(first IDs: i1, i2\): check the ID columns",
+    ):
+        align(layers)
+
+
+def test_layers_that_agree_in_pairs_but_not_together():
+    with pytest.raises(InputError, match="no individual is in all of"):
+        align(layers_of([["i1", "i2"], ["i2", "i3"], ["i1", "i3"]], 3))
+
+
+def test_no_layers():
+    with pytest.raises(InputError, match="no layer"):
+        align({})
+
+
+def test_counts_from_zero_and_from_one_are_not_mixed():
+    array = read_genotypes(np.array([[0, 2], [1, 1], [2, 0]]))
+    table = Table(pd.DataFrame({"y": [1.0, 2, 3]}))
+    with pytest.raises(InputError, match="'geno', an array, are numbered from 1"):
+        align({"geno": array, "pheno": table})
