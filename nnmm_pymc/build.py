@@ -23,6 +23,7 @@ from nnmm_pymc.distributions import MarkerEffects, genetic_value
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.nodes import MarkerEdge, Node, ParentEdge
 from nnmm_pymc.priors import MarkerPrior, Prior, RRBLUP
+from nnmm_pymc.steps.fused import Side, StandardNetwork, register_network
 from nnmm_pymc.variables import create
 
 __all__ = ["build_model", "column_scale", "default_priors", "edge_name"]
@@ -50,7 +51,49 @@ def build_model(nodes: list[Node], individuals: pd.Index) -> pm.Model:
         values: dict[str, Any] = {}
         for node in nodes:
             values[node.name] = _node(node, nodes, values, individuals)
+    network = _standard_network(nodes)
+    if network is not None:
+        register_network(model, network)
     return model
+
+
+def _standard_network(nodes: list[Node]) -> StandardNetwork | None:
+    """One omics layer with missing cells acting on traits, if that is what the nodes are."""
+    if len(nodes) != 2:
+        return None
+    middle, terminal = nodes
+    if len(terminal.parents) != 1 or not middle.latent.any() or middle.parents:
+        return None
+    edge = terminal.parents[0]
+    if edge.columns != middle.columns:
+        return None
+    centre, scale = column_scale(middle)
+    shape = (len(middle.columns), len(terminal.columns))
+    return StandardNetwork(
+        middle=_side(middle),
+        terminal=_side(terminal),
+        missing=f"{middle.name}_missing",
+        latent=middle.latent,
+        weights=f"{terminal.name}_{edge_name(terminal, edge)}",
+        weight_mask=np.ones(shape) if edge.mask is None else edge.mask.astype(float),
+        activation=edge.activation,
+        centre=centre if edge.scaled else np.zeros(shape[0]),
+        scale=scale if edge.scaled else np.ones(shape[0]),
+    )
+
+
+def _side(node: Node) -> Side:
+    coefficients = {}
+    if node.equation.intercept:
+        coefficients[f"{node.name}_Intercept"] = np.ones((len(node.observed), 1))
+    for covariate in node.covariates:
+        coefficients[f"{node.name}_{covariate.label}"] = covariate.design
+    return Side(
+        observed=node.observed,
+        coefficients=coefficients,
+        genetic_values=[f"{node.name}_{e.label}_value" for e in node.markers],
+        variance=f"{node.name}_residual_variance",
+    )
 
 
 def _coords(nodes: list[Node], individuals: pd.Index) -> dict[str, list[str]]:

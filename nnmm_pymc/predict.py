@@ -67,7 +67,8 @@ def match_markers(genotypes: Genotypes, result: xr.DataTree, layer: str) -> Geno
     if dosages.dtype == np.int8:
         dosages[position < 0] = MISSING
     else:
-        dosages[position < 0] = mean[position < 0, None]
+        dosages[position < 0] = np.nan
+        dosages = np.where(np.isnan(dosages), mean[:, None], dosages).astype(np.float32)
     return Genotypes(
         np.ascontiguousarray(dosages),
         genotypes.individuals,

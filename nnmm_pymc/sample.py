@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import arviz as az
 import numpy as np
@@ -41,6 +41,7 @@ def sample(
     step: Any = None,
     keep: Sequence[str] = (),
     initvals: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    latent: Literal["auto", "gibbs", "nuts"] = "auto",
     target_accept: float = 0.8,
     quiet: bool = False,
 ) -> xr.DataTree:
@@ -67,6 +68,8 @@ def sample(
         are kept as running moments otherwise.
     initvals : dict or list of dict, optional
         Starting values by (untransformed) name, for all chains or each.
+    latent : {"auto", "gibbs", "nuts"}
+        How missing omics are drawn; see `assign_steps`.
     target_accept : float
         For NUTS.
     quiet : bool
@@ -87,7 +90,9 @@ def sample(
     model = pm.modelcontext(model)
     _check_counts(draws=draws, tune=tune, chains=chains)
     conditional = ConditionalModel(model)
-    plan = assign_steps(model, step, conditional=conditional, target_accept=target_accept)
+    plan = assign_steps(
+        model, step, conditional=conditional, latent=latent, target_accept=target_accept
+    )
     if not quiet:
         print(plan)
     root = np.random.SeedSequence(random_seed if random_seed is not None else secrets.randbits(64))

@@ -60,7 +60,12 @@ class GenotypeReport:
 
 
 def quality_control(
-    dosages: np.ndarray, markers: pd.Index, *, maf: float = 0.0, max_missing: float = 1.0
+    dosages: np.ndarray,
+    markers: pd.Index,
+    *,
+    maf: float = 0.0,
+    max_missing: float = 1.0,
+    drop_constant: bool = True,
 ) -> tuple[np.ndarray, pd.Index, np.ndarray, GenotypeReport]:
     """Drop markers that carry no information or too little, and say which and why.
 
@@ -74,6 +79,9 @@ def quality_control(
         Least minor allele frequency kept, in [0, 0.5].
     max_missing
         Largest share of missing calls kept, in [0, 1].
+    drop_constant
+        Drop markers without variance or without any call. False is for individuals to predict:
+        nothing is dropped for that, and the fit imputes what is missing.
 
     Returns
     -------
@@ -96,10 +104,12 @@ def quality_control(
     # The last reason written is the one reported.
     for j in np.flatnonzero(frequency < maf):
         reasons[j] = f"minor allele frequency {frequency[j]:.3g} below maf={maf:g}"
-    reasons[constant] = "no variance"
+    if drop_constant:
+        reasons[constant] = "no variance"
     for j in np.flatnonzero(rate > max_missing):
         reasons[j] = f"missing rate {rate[j]:.3g} above max_missing={max_missing:g}"
-    reasons[count == 0] = "no call in any individual"
+    if drop_constant:
+        reasons[count == 0] = "no call in any individual"
 
     keep = reasons == ""
     dropped = pd.Series(reasons[~keep], index=markers[~keep], name="reason", dtype=str)
@@ -108,7 +118,8 @@ def quality_control(
         raise InputError(f"no marker is left of {len(markers)}: {why}.")
     if not keep.all():
         dosages, markers, mean = dosages[keep], markers[keep], mean[keep]
-    if dosages.dtype == np.float32 and missing[keep].any():
+    mean = np.nan_to_num(mean)
+    if drop_constant and dosages.dtype == np.float32 and missing[keep].any():
         dosages = np.where(np.isnan(dosages), mean[:, None].astype(np.float32), dosages)
     report = GenotypeReport(
         n_individuals=dosages.shape[1],

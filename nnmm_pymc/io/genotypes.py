@@ -38,6 +38,7 @@ def read_genotypes(
     sep: str | None = None,
     missing_values: Sequence[str] = GENOTYPE_MISSING,
     transposed: bool = False,
+    drop_constant: bool = True,
 ) -> Genotypes:
     """Read marker genotypes, check them, and report what was imputed or dropped.
 
@@ -64,12 +65,14 @@ def read_genotypes(
         Texts (of numbers, also the numbers) that stand for a missing call.
     transposed
         Markers are in rows and individuals in columns (text, frame or array).
+    drop_constant
+        Drop markers that do not vary. Set it to False for individuals to predict: a marker that is
+        constant among them is not so in the fit, whose means also impute their missing calls.
 
     Returns
     -------
     Genotypes
-        int8 if every dosage is whole, else float32. Markers without variance are always dropped;
-        see its `report`.
+        int8 if every dosage is whole, else float32. Its `report` lists what was dropped.
 
     Raises
     ------
@@ -106,7 +109,7 @@ def read_genotypes(
             dosages, individuals, markers, info = read_bed(path)
         else:
             dosages, individuals, markers = _read_text(path, sep, missing_values, transposed)
-    return _checked(dosages, individuals, markers, info, name, maf, max_missing)
+    return _checked(dosages, individuals, markers, info, name, maf, max_missing, drop_constant)
 
 
 def _checked(
@@ -117,10 +120,15 @@ def _checked(
     source: str,
     maf: float,
     max_missing: float,
+    drop_constant: bool = True,
 ) -> Genotypes:
     try:
         dosages, kept, mean, report = quality_control(
-            dosages, markers, maf=maf, max_missing=max_missing
+            dosages,
+            markers,
+            maf=maf,
+            max_missing=max_missing,
+            drop_constant=drop_constant,
         )
     except InputError as error:
         raise InputError(f"{source}: {error}") from None

@@ -124,36 +124,39 @@ def _block_update(dosages, centre, first, size, change, tile, residual):
 
 @njit(nogil=True, cache=True)
 def _draw_effect(product, sum_squares, precision, weights, variances, uniform, normal, scratch):
-    """Draw one effect: 0, or from one of the normals of the slab (see the module's formula)."""
+    """Draw one effect: 0, or from one of the normals of the slab (see the module's formula).
+
+    The weights are divided by the largest exponential, so none overflows and no logarithm is taken.
+    """
     n_classes = weights.shape[0]
     spike = 1.0
+    largest = 0.0
     for c in range(n_classes):
         spike -= weights[c]
-    # Weights that sum to one leave no spike; rounding must not open one.
-    log_best = np.log(spike) if spike > 1e-14 else -np.inf
-    log_spike = log_best
-    for c in range(n_classes):
-        scratch[c] = -np.inf
         if weights[c] > 0.0:
             shrunk = precision * sum_squares * variances[c] + 1.0
-            mean_square = (precision * product) ** 2 * variances[c] / shrunk
-            scratch[c] = np.log(weights[c]) - 0.5 * np.log(shrunk) + 0.5 * mean_square
-            log_best = max(log_best, scratch[c])
-    total = np.exp(log_spike - log_best)
+            scratch[c] = 0.5 * (precision * product) ** 2 * variances[c] / shrunk
+            largest = max(largest, scratch[c])
+    # Weights that sum to one leave no spike; rounding must not open one.
+    total = spike * np.exp(-largest) if spike > 1e-14 else 0.0
     threshold = total
     for c in range(n_classes):
-        scratch[c] = np.exp(scratch[c] - log_best)
-        total += scratch[c]
+        if weights[c] > 0.0:
+            shrunk = precision * sum_squares * variances[c] + 1.0
+            scratch[c] = weights[c] / np.sqrt(shrunk) * np.exp(scratch[c] - largest)
+            total += scratch[c]
     target = uniform * total
     if target < threshold:
         return 0.0
     chosen = -1
     for c in range(n_classes):
-        if scratch[c] > 0.0:
+        if weights[c] > 0.0:
             chosen = c
             threshold += scratch[c]
             if target < threshold:
                 break
+    if chosen < 0:
+        return 0.0
     shrunk = precision * sum_squares * variances[chosen] + 1.0
     mean = precision * product * variances[chosen] / shrunk
     return mean + normal * np.sqrt(variances[chosen] / shrunk)

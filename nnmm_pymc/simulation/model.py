@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nnmm_pymc.activations import gaussian_moments
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.simulation.activations import expected_activation, resolve_activation
+from nnmm_pymc.simulation.activations import resolve_activation
 from nnmm_pymc.simulation.arguments import (
     causal_count,
     check_count,
@@ -172,7 +173,8 @@ def simulate(
     residual_variance = variance * max(0.0, 1 - network_r2 - direct_r2)
     residual = rng_residuals.standard_normal(direct.shape) * np.sqrt(residual_variance)
     y = b + activated @ w + direct + residual
-    expected = expected_activation(g, mean + genetic, np.sqrt(1 - h2))
+    known = activation if isinstance(activation, str) else g
+    expected, _ = gaussian_moments(known, mean + genetic, np.sqrt(1 - h2), nodes=40)
 
     hidden = _hidden_cells(missing, missing_fraction, z.shape, rng_omics_missing)
     hidden_traits = _hidden_cells("cells", phenotype_missing, y.shape, rng_traits_missing)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pymc as pm
@@ -206,7 +206,7 @@ class ConjugateGibbs(BlockedStep):
 
     name = "conjugate_gibbs"
     default_blocked = True
-    stats_dtypes_shapes: dict[str, Any] = {}
+    stats_dtypes_shapes: ClassVar[dict[str, Any]] = {}
     _state_class = ConjugateGibbsState
 
     def __init__(

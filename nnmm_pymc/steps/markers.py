@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pymc as pm
@@ -61,7 +61,7 @@ class MarkerGibbs(BlockedStep):
 
     name = "marker_gibbs"
     default_blocked = True
-    stats_dtypes_shapes: dict[str, Any] = {}
+    stats_dtypes_shapes: ClassVar[dict[str, Any]] = {}
     _state_class = MarkerGibbsState
 
     def __init__(

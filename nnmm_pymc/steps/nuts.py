@@ -11,7 +11,8 @@ from pymc.model.core import ValueGradFunction
 from pymc.step_methods.hmc.quadpotential import QuadPotentialDiagAdapt
 from pymc.util import get_value_vars_from_user_vars
 
-from nnmm_pymc.steps.conditional import ConditionalModel, Point
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
+from nnmm_pymc.steps.fused import FusedDensity
 
 __all__ = ["ConditionalNUTS"]
 
@@ -31,11 +32,21 @@ class ConditionalNUTS(pm.NUTS):
     ----------
     vars : list of variable
     conditional : ConditionalModel
+    fused : FusedDensity, optional
+        The same density in one numba pass, for exactly these variables in this order.
     model, **kwargs
         As in `pymc.NUTS`.
     """
 
-    def __init__(self, vars, *, conditional: ConditionalModel, model=None, **kwargs):
+    def __init__(
+        self,
+        vars,
+        *,
+        conditional: ConditionalModel,
+        fused: FusedDensity | None = None,
+        model=None,
+        **kwargs,
+    ):
         model = pm.modelcontext(model)
         values = get_value_vars_from_user_vars(vars, model)
         names = [v.name for v in values]
@@ -43,17 +54,8 @@ class ConditionalNUTS(pm.NUTS):
         point = conditional.check_points[0]
         own = [conditional.values[name] for name in names]
         density = self._log_density(names)
-        needed = conditional.compile([density], mode="FAST_COMPILE").names
-        extra = {conditional.values[n]: point[n] for n in needed if n not in names}
-        function = ValueGradFunction(
-            [density],
-            own,
-            extra,
-            model=conditional.conditional,
-            initial_point=point,
-            ravel_inputs=True,
-        )
-        function.trust_input = True
+        self.fused = fused
+        function = fused or self._compile_density(names, own, density, point)
         size = sum(np.size(point[name]) for name in names)
         super().__init__(
             values,
@@ -65,6 +67,21 @@ class ConditionalNUTS(pm.NUTS):
         )
         self.fresh = True
         self._compile_curvature(density, own)
+
+    def _compile_density(self, names, own, density, point) -> ValueGradFunction:
+        conditional = self.conditional
+        needed = conditional.compile([density], mode=QUICK_MODE).names
+        extra = {conditional.values[n]: point[n] for n in needed if n not in names}
+        function = ValueGradFunction(
+            [density],
+            own,
+            extra,
+            model=conditional.conditional,
+            initial_point=point,
+            ravel_inputs=True,
+        )
+        function.trust_input = True
+        return function
 
     def _log_density(self, names: list[str]) -> Any:
         """Log density of the variables on the transformed scale, Jacobians included."""
@@ -85,7 +102,7 @@ class ConditionalNUTS(pm.NUTS):
         slopes = pt.grad(density, own)
         along = pt.sum([(s * p).sum() for s, p in zip(slopes, probes, strict=True)])
         images = pt.grad(along, own, disconnected_inputs="ignore")
-        self._curvature = self.conditional.compile(images, leading=probes, mode="FAST_COMPILE")
+        self._curvature = self.conditional.compile(images, leading=probes, mode=QUICK_MODE)
 
     def _inverse_curvature(self, point: Point) -> np.ndarray:
         """Starting variances: one over the negative diagonal of the Hessian of the log density."""
@@ -118,7 +135,11 @@ class ConditionalNUTS(pm.NUTS):
         if self.fresh:
             self._start_potential(point)
             self.fresh = False
-        return super().step(point)
+        if self.fused is None:
+            return super().step(point)
+        self.fused.prepare(point)
+        own, stats = super().step({name: point[name] for name in self.var_names})
+        return point | own, stats
 
     def _start_potential(self, point: Point) -> None:
         start = np.concatenate([np.ravel(point[v.name]) for v in self.vars])

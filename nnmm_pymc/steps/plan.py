@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pymc as pm
@@ -13,7 +13,9 @@ from pymc.step_methods.compound import BlockedStep, CompoundStep, flatten_steps
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import ConditionalModel
 from nnmm_pymc.steps.conjugate import Conjugate, ConjugateGibbs, conjugate_family
+from nnmm_pymc.steps.fused import fused_density
 from nnmm_pymc.steps.gaussian import GaussianGibbs, gaussian_pattern
+from nnmm_pymc.steps.latent import LatentGibbs
 from nnmm_pymc.steps.markers import MarkerGibbs
 from nnmm_pymc.steps.nuts import ConditionalNUTS
 
@@ -46,11 +48,12 @@ def assign_steps(
     step: BlockedStep | Sequence[BlockedStep] | None = None,
     *,
     conditional: ConditionalModel | None = None,
+    latent: Literal["auto", "gibbs", "nuts"] = "auto",
     target_accept: float = 0.8,
 ) -> StepPlan:
     """Give every free variable of a model one owner.
 
-    Marker effects go to `MarkerGibbs`; variances, probabilities and mixture weights with a
+    Marker effects go to `MarkerGibbs`; missing omics that act linearly to `LatentGibbs`; variances, probabilities and mixture weights with a
     conjugate conditional to `ConjugateGibbs`; intercepts, fixed effects and weights that are
     Gaussian given the rest to `GaussianGibbs`, unless they share a likelihood with something that
     is not; that, and everything else that is continuous, to NUTS.
@@ -61,6 +64,9 @@ def assign_steps(
     step : step or list of steps, optional
         Steps of the user's own; the variables they name are theirs.
     conditional : ConditionalModel, optional
+    latent : {"auto", "gibbs", "nuts"}
+        How the missing cells of an omics layer with an identity activation are drawn: exactly
+        (``"auto"`` does so too), or by NUTS together with the weights.
     target_accept : float
         For NUTS.
 
@@ -87,8 +93,18 @@ def assign_steps(
         _refuse_discrete(model, free)
         conjugates = [c for v in free if (c := conjugate_family(conditional, v)) is not None]
         taken = {c.value for c in conjugates}
-        gaussian, nuts = _split_locations(conditional, [v for v in free if v not in taken])
         steps: list[BlockedStep] = [*given, *markers]
+        rest = [v for v in free if v not in taken]
+        fused = fused_density(conditional)
+        if fused is not None and latent == "gibbs" and fused.network.activation != "identity":
+            raise InputError(
+                f"latent='gibbs' needs an identity activation, not {fused.network.activation!r}."
+            )
+        if fused is not None and latent != "nuts" and fused.network.activation == "identity":
+            missing = fused.network.missing
+            steps.append(LatentGibbs([conditional.model_value(missing)], density=fused))
+            rest.remove(missing)
+        gaussian, nuts = _split_locations(conditional, rest)
         steps += [
             GaussianGibbs(
                 [conditional.model_value(v) for v in group],
@@ -98,10 +114,12 @@ def assign_steps(
             for group, pattern in gaussian
         ]
         if nuts:
+            nuts = [v.name for v in model.value_vars if v.name in nuts]
             steps.append(
                 ConditionalNUTS(
                     [conditional.model_value(v) for v in nuts],
                     conditional=conditional,
+                    fused=fused if fused is not None and nuts == fused.names else None,
                     target_accept=target_accept,
                 )
             )

@@ -1,0 +1,343 @@
+"""The command `nnmm`: a demonstration, fits and predictions from a shell.
+
+What a user can mend ends in one sentence on standard error and exit status 2; anything else is a
+fault of the package and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+import typer
+import xarray as xr
+
+from nnmm_pymc import store
+from nnmm_pymc.data import Genotypes
+from nnmm_pymc.description import NodeDescription, read_description
+from nnmm_pymc.diagnose import ConvergenceWarning, diagnose
+from nnmm_pymc.errors import InputError
+from nnmm_pymc.formula import ACTIVATIONS, Equation
+from nnmm_pymc.io import read_genotypes, read_table
+from nnmm_pymc.network import Layer, Network
+from nnmm_pymc.predict import predict
+from nnmm_pymc.priors import RRBLUP, BayesC, MarkerPrior
+from nnmm_pymc.simulation import Simulation, simulate
+from nnmm_pymc.summarise import breeding_values, heritability, marker_effects
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Bayesian networks from genotypes through omics to phenotypes.",
+)
+
+PRIORS = {"bayesc": BayesC, "rrblup": RRBLUP}
+#: Individuals of the demonstration whose phenotypes are withheld.
+WITHHELD = 100
+
+Out = Annotated[Path, typer.Option(help="Folder for the result; made if absent.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result in --out.")]
+Draws = Annotated[int, typer.Option(help="Draws kept of each chain.")]
+Chains = Annotated[int, typer.Option(help="Chains.")]
+Transposed = Annotated[
+    bool,
+    typer.Option("--transposed", help="Genotypes (text) and omics have individuals in columns."),
+]
+
+
+def main() -> None:
+    """Run the command line; the entry point of ``nnmm``."""
+    try:
+        app()
+    except InputError as error:
+        print(f"nnmm: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+@app.command("demo")
+def demo_command(
+    out: Out = Path("nnmm-run"),
+    draws: Draws = 3000,
+    chains: Chains = 2,
+    seed: Annotated[int, typer.Option(help="Of the data and the fit.")] = 1,
+    overwrite: Overwrite = False,
+) -> None:
+    """Simulate a population with known truth, fit it, and compare: about a minute."""
+    _check_free(out, overwrite)
+    data = simulate(600, 500, 5, activation="tanh", missing="cells", random_seed=seed)
+    print(f"{data!r}; the phenotypes of the last {WITHHELD} individuals are withheld.")
+    phenotypes = data.phenotypes.copy()
+    phenotypes.iloc[-WITHHELD:] = np.nan
+    network = Network(
+        [
+            Layer("geno", data.genotypes),
+            Layer("omics", data.omics),
+            Layer("pheno", phenotypes),
+        ],
+        [Equation("omics ~ 1 + geno", priors={"geno": BayesC()}), "y ~ 1 + tanh(omics)"],
+    )
+    result = _fitted(network, draws=draws, tune=draws // 2, chains=chains, random_seed=seed)
+    _print_truth(result, data)
+    _print_convergence(result)
+    _write(result, out)
+
+
+@app.command("fit")
+def fit_command(
+    genotypes: Annotated[Path, typer.Option(help="Text file (also .gz) or PLINK .bed.")],
+    phenotypes: Annotated[Path, typer.Option(help="Text file or .parquet.")],
+    out: Out,
+    omics: Annotated[
+        Path | None, typer.Option(help="Text file or .parquet; without it, traits ~ genotypes.")
+    ] = None,
+    traits: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of the phenotypes; may be repeated. All numeric ones if absent."),
+    ] = None,
+    activation: Annotated[str, typer.Option(help=f"One of {', '.join(ACTIVATIONS)}.")] = "identity",
+    prior: Annotated[
+        Literal["bayesc", "rrblup"], typer.Option(help="Of the marker effects.")
+    ] = "bayesc",
+    omics_columns: Annotated[
+        str | None, typer.Option(help="Omics to use, separated by commas.")
+    ] = None,
+    covariates: Annotated[
+        str | None,
+        typer.Option(help="Columns of the phenotypes that enter the traits, by commas."),
+    ] = None,
+    direct: Annotated[
+        bool, typer.Option(help="Add direct effects of the markers on the traits.")
+    ] = False,
+    maf: Annotated[
+        float, typer.Option(help="Drop markers with a smaller minor allele frequency.")
+    ] = 0.0,
+    transposed: Transposed = False,
+    id_column: Annotated[
+        str | None, typer.Option(help="Column of the phenotypes with the IDs, if not the first.")
+    ] = None,
+    draws: Draws = 1000,
+    tune: Annotated[int, typer.Option(help="Draws discarded before them.")] = 1000,
+    chains: Chains = 4,
+    cores: Annotated[int | None, typer.Option(help="Chains run at a time.")] = None,
+    seed: Annotated[int | None, typer.Option(help="For the same result again.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fit a network to files and write its result and tables."""
+    _check_free(out, overwrite)
+    geno = read_genotypes(genotypes, maf=maf, transposed=transposed)
+    pheno = read_table(phenotypes, id_column=id_column)
+    layers = [Layer("geno", geno), Layer("pheno", pheno)]
+    if omics is not None:
+        table = read_table(omics, transposed=transposed)
+        columns = _split(omics_columns) or list(table.frame.columns)
+        chosen = pd.DataFrame(table.numeric(columns), table.individuals, columns)
+        layers.insert(1, Layer("omics", read_table(chosen, name=table.source)))
+    elif omics_columns or direct:
+        raise InputError("--omics-columns and --direct are about omics; give --omics too.")
+    factors = _split(covariates)
+    traits = traits or [
+        c for c in pheno.frame.columns if pheno.frame[c].dtype == np.float64 and c not in factors
+    ]
+    markers = PRIORS[prior]()
+    equations = _equations(traits, factors, activation, omics is not None, direct, markers)
+    network = Network(layers, equations)
+    print(f"{geno.source}: {geno.report}\n\n{network.alignment}\n\nEquations:")
+    print("\n".join(f"  {equation.formula}" for equation in equations))
+    print(f"Marker effects: {markers!r}\n")
+    result = _fitted(network, draws=draws, tune=tune, chains=chains, cores=cores, random_seed=seed)
+    _print_convergence(result)
+    _write(result, out)
+
+
+@app.command("predict")
+def predict_command(
+    run: Annotated[Path, typer.Argument(help="Folder that 'nnmm fit' wrote.")],
+    genotypes: Annotated[Path, typer.Option(help="Of the individuals to predict.")],
+    omics: Annotated[
+        Path | None, typer.Option(help="What is known of their omics; used for the phenotype.")
+    ] = None,
+    transposed: Transposed = False,
+    out: Annotated[Path, typer.Option(help="File for the predictions.")] = Path("predictions.csv"),
+) -> None:
+    """Breeding values and phenotypes of new individuals from a fit."""
+    result = store.load(run)
+    nodes = read_description(result)
+    names = sorted({layer for node in nodes for layer in node.markers.values()})
+    if len(names) != 1:
+        raise InputError(
+            f"{run}: the fit has {len(names)} genotype layers and this command handles one; use "
+            "nnmm_pymc.predict in Python."
+        )
+    new = read_genotypes(genotypes, transposed=transposed, drop_constant=False)
+    fitted = result["constant_data"].dataset[f"{names[0]}_mean_dosage"]
+    held = fitted[fitted.dims[0]].to_index().astype(str).isin(new.markers)
+    print(
+        f"{new.source}: {new.n} individuals; {held.sum()} of the {len(held)} markers of the fit "
+        f"({(~held).sum()} absent, taken as their mean)."
+    )
+    observed = None if omics is None else _known_omics(nodes, omics, new, transposed)
+    table = predict(result, {names[0]: new}, observed)
+    _write_csv(table, out)
+    print(f"Predictions: {out}")
+
+
+def _split(text: str | None) -> list[str]:
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    if (out / store.RESULT_FILE).exists() and not overwrite:
+        raise InputError(f"{out} has a result already; name another --out or add --overwrite.")
+
+
+def _equations(
+    traits: list[str],
+    covariates: list[str],
+    activation: str,
+    omics: bool,
+    direct: bool,
+    markers: MarkerPrior,
+) -> list[Equation]:
+    """The equation of the omics, if there are any, and one for each trait."""
+    inner = "omics" if activation == "identity" else f"{activation}(scale(omics))"
+    genotyped = direct or not omics
+    terms = ["1", *covariates, *([inner] if omics else []), *(["geno"] if genotyped else [])]
+    priors = {"geno": markers}
+    equations = [Equation("omics ~ 1 + geno", priors=priors)] if omics else []
+    for trait in traits:
+        formula = f"{trait} ~ {' + '.join(terms)}"
+        equations.append(Equation(formula, priors=priors if genotyped else {}))
+    return equations
+
+
+def _known_omics(
+    nodes: list[NodeDescription], path: Path, new: Genotypes, transposed: bool
+) -> dict[str, np.ndarray]:
+    """Omics of new individuals as arrays in the order of the fit, NaN where unknown."""
+    table = read_table(path, transposed=transposed)
+    if not table.individuals.isin(new.individuals).any():
+        raise InputError(
+            f"{table.source}: no individual (first ID: {table.individuals[0]!r}) is in "
+            f"{new.source} (first ID: {new.individuals[0]!r}); check the ID columns."
+        )
+    known = {}
+    for node in nodes:
+        columns = [c for c in node.columns if c in table.frame.columns]
+        if node.terminal or not columns:
+            continue
+        frame = pd.DataFrame(table.numeric(columns), table.individuals, columns)
+        values = frame.reindex(index=new.individuals, columns=list(node.columns)).to_numpy()
+        some = int((~np.isnan(values)).any(axis=1).sum())
+        print(
+            f"{table.source}: {len(columns)} of the {len(node.columns)} {node.name} of the fit, "
+            f"for {some} of the {new.n} individuals."
+        )
+        known[node.name] = values
+    if not known:
+        raise InputError(
+            f"{table.source}: none of its columns (first: {table.frame.columns[0]!r}) is an omic "
+            "of the fit; check the names."
+        )
+    return known
+
+
+def _fitted(network: Network, **options: Any) -> xr.DataTree:
+    print("Compiling (the first time takes up to a minute), then sampling:", flush=True)
+    with warnings.catch_warnings():
+        # Said in words by _print_convergence.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return network.fit(**options)
+
+
+def _print_truth(result: xr.DataTree, data: Simulation) -> None:
+    """What was estimated beside what the data were simulated with."""
+    ebv = breeding_values(result).query("trait == 'y'").set_index("individual")["ebv"]
+    true = data.breeding_values["y"].loc[ebv.index]
+    accuracy = pd.DataFrame(
+        {
+            "individuals": [len(ebv) - WITHHELD, WITHHELD],
+            "accuracy": [
+                np.corrcoef(ebv.iloc[part], true.iloc[part])[0, 1]
+                for part in (slice(-WITHHELD), slice(-WITHHELD, None))
+            ],
+        },
+        index=["training", "withheld"],
+    )
+    _print_table("Breeding values (accuracy: correlation with the true ones)", accuracy)
+    effects = marker_effects(result).sort_values("mean", key=abs, ascending=False).head(10)
+    truth = pd.Series(data.marker_effects.stack(), name="true")
+    effects = effects.join(truth, on=["marker", "trait"])
+    _print_table("Largest marker effects", effects.set_index("marker"))
+    weights = weight_table(result).set_index("omic")
+    weights["true"] = data.weights["y"]
+    _print_table("Weights of the omics", weights)
+
+
+def _print_table(title: str, table: pd.DataFrame) -> None:
+    print(f"\n{title}:\n{table.to_string(float_format=lambda v: f'{v:.3f}')}")
+
+
+def _print_convergence(result: xr.DataTree) -> None:
+    print(f"\nConvergence:\n{diagnose(result)}")
+
+
+def weight_table(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
+    """Posterior of the weights with which omics act on what follows them in the network.
+
+    Returns
+    -------
+    DataFrame
+        Columns trait, omic, mean, sd, lower, upper.
+    """
+    nodes = {node.name: node for node in read_description(result)}
+    tails = [(1 - probability) / 2, (1 + probability) / 2]
+    rows = []
+    for node in nodes.values():
+        for parent in node.parents:
+            stored = result["posterior"].dataset[parent.weights]
+            draws = stored.to_numpy().reshape(-1, len(parent.columns), len(node.columns))
+            for j, omic in enumerate(nodes[parent.node].columns[c] for c in parent.columns):
+                for k, trait in enumerate(node.columns):
+                    w = draws[:, j, k]
+                    rows.append((trait, omic, w.mean(), w.std(), *np.quantile(w, tails)))
+    return pd.DataFrame(rows, columns=["trait", "omic", "mean", "sd", "lower", "upper"])
+
+
+def _write(result: xr.DataTree, out: Path) -> None:
+    """Result first: what follows can be made from it again."""
+    from nnmm_pymc.plots import plot_fit
+
+    print(f"\nResult: {store.save(result, out)}")
+    tables = {
+        "ebv": breeding_values(result),
+        "marker_effects": marker_effects(result),
+        "heritability": heritability(result),
+        "weights": weight_table(result),
+    }
+    for name, table in tables.items():
+        _write_csv(table, out / f"{name}.csv")
+    print(f"Tables: {', '.join(str(out / f'{name}.csv') for name in tables)}")
+    picture = out / "fit.png"
+    plot_fit(result).savefig(picture, dpi=150, bbox_inches="tight")
+    print(f"Picture: {picture}")
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    try:
+        table.to_csv(path, index=False, float_format="%.6g")
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror or error}); name another place."
+        ) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,311 @@
+"""The conditional density of a standard network in one numba pass, instead of PyTensor's graph.
+
+Applies where one omics layer with missing cells acts on traits through a built-in activation, all
+Gaussian. Rows without a missing cell are quadratic in the coefficients and weights, so they enter
+through cross-products taken once a draw. The result is compared with the model's own gradient
+before it is used; a model that was extended falls back to PyTensor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pymc.distributions.continuous import FlatRV
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor.random.basic import NormalRV
+
+from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS
+from nnmm_pymc.kernels.network import ACTIVATION_CODES, incomplete_rows_density
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
+
+__all__ = ["FusedDensity", "Side", "StandardNetwork", "fused_density", "register_network"]
+
+_NETWORKS: WeakKeyDictionary[pm.Model, StandardNetwork] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One of the two layers of a standard network.
+
+    Attributes
+    ----------
+    observed : (individual, column) array, NaN where missing
+    coefficients : dict of str to (individual, c) array
+        Variables with their design matrices; the intercept has a column of ones.
+    genetic_values : list of str
+        Names of the genetic values in the mean.
+    variance : str or array
+        Name of the residual variance, or its value.
+    """
+
+    observed: np.ndarray
+    coefficients: dict[str, np.ndarray]
+    genetic_values: list[str]
+    variance: str | np.ndarray
+
+    @property
+    def design(self) -> np.ndarray:
+        """All design columns side by side."""
+        n = len(self.observed)
+        return np.hstack([np.zeros((n, 0)), *self.coefficients.values()])
+
+
+@dataclass(frozen=True, eq=False)
+class StandardNetwork:
+    """One middle layer acting on traits: what `fused_density` needs to know of a model."""
+
+    middle: Side
+    terminal: Side
+    missing: str
+    latent: np.ndarray
+    weights: str
+    weight_mask: np.ndarray
+    activation: str
+    centre: np.ndarray
+    scale: np.ndarray
+
+
+def register_network(model: pm.Model, network: StandardNetwork) -> None:
+    """Say that a model is a standard network, so that its density can be fused."""
+    _NETWORKS[model] = network
+
+
+def fused_density(conditional: ConditionalModel) -> FusedDensity | None:
+    """The fused density of a standard network's locations, or None if the model is another one."""
+    network = _NETWORKS.get(conditional.model)
+    if network is None:
+        return None
+    own = {network.missing, network.weights}
+    own |= set(network.middle.coefficients) | set(network.terminal.coefficients)
+    names = [v.name for v in conditional.model.value_vars if v.name in own]
+    if own != set(names):
+        return None
+    priors = {name: _normal_prior(conditional, name) for name in names if name != network.missing}
+    if any(prior is None for prior in priors.values()):
+        return None
+    fused = FusedDensity(conditional, network, names, priors)
+    return fused if _agrees(conditional, fused, names) else None
+
+
+def _normal_prior(conditional: ConditionalModel, name: str) -> tuple[Any, Any] | None:
+    """Mean and precision of a normal (or flat) prior with constant parameters."""
+    rv = conditional.rvs[name]
+    if isinstance(rv.owner.op, FlatRV):
+        return 0.0, 0.0
+    if not isinstance(rv.owner.op, NormalRV):
+        return None
+    mu, sigma = rv.owner.inputs[2:4]
+    if set(ancestors([mu, sigma])) & set(conditional.conditional.basic_RVs):
+        return None
+    shape = np.shape(conditional.check_points[0][name])
+    mean, sd = (np.broadcast_to(p.eval(mode=QUICK_MODE), shape).ravel() for p in (mu, sigma))
+    return mean, 1.0 / sd**2
+
+
+def _agrees(conditional: ConditionalModel, fused: FusedDensity, names: list[str]) -> bool:
+    """Whether density differences and gradients are those of the model at the check points."""
+    own = [conditional.values[n] for n in names]
+    density = conditional.log_density(*own)
+    reference = conditional.compile([density, *pt.grad(density, own)], mode=QUICK_MODE)
+    offsets = []
+    for point in conditional.check_points:
+        for shift in (0.0, 0.1):
+            moved = point | {n: point[n] + shift for n in names}
+            conditional.refresh(moved)
+            fused.prepare(moved)
+            logp, gradient = fused(np.concatenate([np.ravel(moved[n]) for n in names]))
+            expected, *parts = reference(moved)
+            wanted = np.concatenate([np.ravel(g) for g in parts])
+            if not np.allclose(gradient, wanted, rtol=1e-6, atol=1e-8 * np.abs(wanted).max()):
+                return False
+            offsets.append(expected - logp)
+    steps = np.abs([offsets[1] - offsets[0], offsets[3] - offsets[2]])
+    return bool(np.all(steps <= 1e-7 * np.abs(offsets[0]) + 1e-6))
+
+
+@dataclass(eq=False)
+class _Held:
+    """Sums over complete data that change once a draw."""
+
+    middle_precision: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    trait_precision: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    middle_offset: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    trait_offset: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    middle_linear: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    trait_linear: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+
+class FusedDensity:
+    """Log density and gradient of missing cells, weights and coefficients, as NUTS calls it.
+
+    Parameters
+    ----------
+    conditional : ConditionalModel
+    network : StandardNetwork
+    names : list of str
+        Variables in the order of the stacked vector.
+    priors : dict
+        Mean and precision of the normal prior of every variable but the missing cells.
+    """
+
+    _raveled_inputs = True
+    dtype = "float64"
+
+    def __init__(self, conditional, network: StandardNetwork, names, priors):
+        self._extra_vars_shared: dict[str, Any] = {}
+        self._pytensor_function = self
+        self.conditional, self.network, self.names = conditional, network, names
+        point = conditional.check_points[0]
+        sizes = [np.size(point[n]) for n in names]
+        stops = np.cumsum(sizes)
+        self.slices = {n: slice(e - s, e) for n, s, e in zip(names, sizes, stops, strict=True)}
+        self.prior_mean, self.prior_precision = np.zeros(stops[-1]), np.zeros(stops[-1])
+        for name, (mean, precision) in priors.items():
+            self.prior_mean[self.slices[name]] = mean
+            self.prior_precision[self.slices[name]] = precision
+        self._variances = {
+            side: self._variance_function(side.variance)
+            for side in (network.middle, network.terminal)
+        }
+        self._take_constants()
+
+    def _variance_function(self, variance: str | np.ndarray) -> Any:
+        if not isinstance(variance, str):
+            return lambda point: [np.asarray(variance, float)]
+        value = next(v for v, rv in self.conditional.rvs.items() if rv.name == variance)
+        return self.conditional.compile([self.conditional.natural(value)])
+
+    def _take_constants(self) -> None:
+        net = self.network
+        z, latent = net.middle.observed, net.latent
+        self.incomplete = np.flatnonzero(latent.any(axis=1))
+        activate = NUMPY_ACTIVATIONS[net.activation]
+        with np.errstate(invalid="ignore"):
+            activated = np.nan_to_num(activate((z - net.centre) / net.scale))
+        cell = np.full(z.shape, -1)
+        cell[latent] = np.arange(latent.sum())
+        self.cell = cell[self.incomplete]
+        self.activated = np.ascontiguousarray(activated[self.incomplete])
+        self.latent_rows, self.latent_columns = np.nonzero(latent)
+        self.cell_rows = np.searchsorted(self.incomplete, self.latent_rows)
+        self.seen = ~np.isnan(z)
+        self.middle_design = net.middle.design
+        self.middle_cross = np.stack(
+            [self.middle_design[s].T @ self.middle_design[s] for s in self.seen.T]
+        )
+        y = net.terminal.observed
+        complete = ~latent.any(axis=1)
+        self.trait_design = net.terminal.design
+        self.regressors = np.hstack([activated, self.trait_design])
+        self.counted = complete[:, None] & ~np.isnan(y)
+        self.trait_cross = np.stack(
+            [self.regressors[c].T @ self.regressors[c] for c in self.counted.T]
+        )
+        self.y = np.where(np.isnan(y), 0.0, y)
+        self.y_incomplete = np.ascontiguousarray(y[self.incomplete])
+        self.middle_rows = np.ascontiguousarray(self.middle_design[self.incomplete])
+        self.trait_rows = np.ascontiguousarray(self.trait_design[self.incomplete])
+
+    def _offset(self, side: Side) -> np.ndarray:
+        total = np.zeros(side.observed.shape)
+        for term in self.conditional.terms:
+            if term.value in side.genetic_values:
+                total += term.held.get_value(borrow=True)
+        return total
+
+    def prepare(self, point: Point) -> None:
+        """Take in what changes once a draw: variances and genetic values."""
+        net, held = self.network, _Held()
+        n_omics, n_traits = net.middle.observed.shape[1], net.terminal.observed.shape[1]
+        held.middle_precision = 1.0 / np.broadcast_to(
+            self._variances[net.middle](point)[0], (n_omics,)
+        )
+        held.trait_precision = 1.0 / np.broadcast_to(
+            self._variances[net.terminal](point)[0], (n_traits,)
+        )
+        middle, trait = self._offset(net.middle), self._offset(net.terminal)
+        held.middle_offset = middle[self.latent_rows, self.latent_columns]
+        held.trait_offset = np.ascontiguousarray(trait[self.incomplete])
+        residual = np.where(self.seen, net.middle.observed - middle, 0.0)
+        held.middle_linear = self.middle_design.T @ residual
+        held.trait_linear = self.regressors.T @ np.where(self.counted, self.y - trait, 0.0)
+        self.held = held
+
+    def coefficients(self, point: Point) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Coefficients of the two design matrices, and the weights with their mask."""
+        net = self.network
+        n_omics, n_traits = net.weight_mask.shape
+        weights = point[net.weights].reshape(n_omics, n_traits) * net.weight_mask
+        return (
+            _stacked(point, net.middle, n_omics),
+            _stacked(point, net.terminal, n_traits),
+            weights,
+        )
+
+    def __call__(self, q: np.ndarray) -> tuple[float, np.ndarray]:
+        net, held, gradient = self.network, self.held, np.zeros_like(q)
+        point = {name: q[s] for name, s in self.slices.items()}
+        n_omics = net.middle.observed.shape[1]
+        middle, trait, weights = self.coefficients(point)
+        grad_middle, grad_trait = np.zeros_like(middle), np.zeros_like(trait)
+        grad_weights = np.zeros_like(weights)
+        logp = incomplete_rows_density(
+            point[net.missing],
+            self.cell,
+            self.activated,
+            held.middle_offset,
+            self.middle_rows,
+            middle,
+            held.middle_precision,
+            self.y_incomplete,
+            held.trait_offset,
+            self.trait_rows,
+            trait,
+            held.trait_precision,
+            weights,
+            net.centre,
+            net.scale,
+            ACTIVATION_CODES[net.activation],
+            LEAK if net.activation == "leaky_relu" else 0.0,
+            gradient[self.slices[net.missing]],
+            grad_middle,
+            grad_trait,
+            grad_weights,
+        )
+        logp += _quadratic(self.middle_cross, held.middle_linear, middle, held.middle_precision,
+                           grad_middle)
+        both, grad_both = np.vstack([weights, trait]), np.vstack([grad_weights, grad_trait])
+        logp += _quadratic(self.trait_cross, held.trait_linear, both, held.trait_precision,
+                           grad_both)
+        gradient[self.slices[net.weights]] = (grad_both[:n_omics] * net.weight_mask).ravel()
+        self._unstack(gradient, net.middle, grad_middle)
+        self._unstack(gradient, net.terminal, grad_both[n_omics:])
+        away = q - self.prior_mean
+        pull = self.prior_precision * away
+        gradient -= pull
+        return logp - 0.5 * float(away @ pull), gradient
+
+    def _unstack(self, gradient: np.ndarray, side: Side, stacked: np.ndarray) -> None:
+        start = 0
+        for name, design in side.coefficients.items():
+            stop = start + design.shape[1]
+            gradient[self.slices[name]] = stacked[start:stop].ravel()
+            start = stop
+
+
+def _stacked(point: Point, side: Side, n_columns: int) -> np.ndarray:
+    """Coefficients of all design columns, (c, column)."""
+    rows = [point[name].reshape(-1, n_columns) for name in side.coefficients]
+    return np.vstack([np.zeros((0, n_columns)), *rows])
+
+
+def _quadratic(cross, linear, coefficients, precision, gradient) -> float:
+    """Complete data: sum over columns of -(b'Ab - 2 b'u) / (2 s^2); adds the gradient."""
+    image = np.einsum("kab,bk->ak", cross, coefficients)
+    gradient += precision * (linear - image)
+    return float(np.sum(precision * coefficients * (linear - 0.5 * image)))

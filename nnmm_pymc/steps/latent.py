@@ -1,0 +1,78 @@
+r"""Exact draw of the missing cells of an omics layer that acts linearly on the traits.
+
+Given everything else the missing cells z of an individual are Gaussian: prior mean m and variances
+D from the markers, and traits :math:`y = \eta + W' z + \epsilon`, :math:`\epsilon \sim N(0, R)`.
+Matheron's rule (Hoffman & Ribak 1991, Astrophys J 380:L5) turns a draw from the prior into one from
+the posterior:
+
+.. math:: z = z^* + D W (W' D W + R)^{-1} (y - \eta - W' z^* - \epsilon^*)
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pymc as pm
+from pymc.step_methods.compound import BlockedStep, StepMethodState
+from pymc.step_methods.state import dataclass_state
+from pymc.util import get_value_vars_from_user_vars
+
+from nnmm_pymc.steps.fused import FusedDensity
+
+__all__ = ["LatentGibbs"]
+
+
+@dataclass_state
+class LatentGibbsState(StepMethodState):
+    pass
+
+
+class LatentGibbs(BlockedStep):
+    """Joint draw of all missing cells, individual by individual, for an identity activation.
+
+    Parameters
+    ----------
+    vars : list of variable
+        The missing cells.
+    density : FusedDensity
+        Of the standard network, checked against the model.
+    """
+
+    name = "latent_gibbs"
+    default_blocked = True
+    stats_dtypes_shapes: ClassVar[dict[str, Any]] = {}
+    _state_class = LatentGibbsState
+
+    def __init__(self, vars, *, density: FusedDensity, model=None, blocked: bool = True, rng=None):
+        self.vars = get_value_vars_from_user_vars(vars, pm.modelcontext(model))
+        self.rng = np.random.default_rng(rng)
+        self.density = density
+
+    def step(self, point):
+        density, net = self.density, self.density.network
+        density.conditional.refresh(point)
+        density.prepare(point)
+        middle, trait, weights = density.coefficients(point)
+        rows, columns = density.cell_rows, density.latent_columns
+        sd = 1.0 / np.sqrt(density.held.middle_precision)[columns]
+        slope = (weights / net.scale[:, None])[columns]
+        draw = density.held.middle_offset + np.einsum(
+            "mc,cm->m", density.middle_rows[rows], middle[:, columns]
+        )
+        draw += sd * self.rng.standard_normal(len(draw))
+        seen = ~np.isnan(density.y_incomplete)
+        eta = density.held.trait_offset + density.activated @ weights + density.trait_rows @ trait
+        np.add.at(eta, rows, (draw - net.centre[columns])[:, None] * slope)
+        noise_sd = 1.0 / np.sqrt(density.held.trait_precision)
+        noise = noise_sd * self.rng.standard_normal(eta.shape)
+        misfit = np.where(seen, density.y_incomplete - eta - noise, 0.0)
+        total = np.zeros((*eta.shape, eta.shape[1]))
+        loading = (sd**2)[:, None] * slope
+        np.add.at(total, rows, loading[:, :, None] * slope[:, None, :])
+        total *= seen[:, :, None] & seen[:, None, :]
+        total += np.eye(eta.shape[1]) * noise_sd**2
+        gain = np.linalg.solve(total, misfit[..., None])[..., 0]
+        point = point.copy()
+        point[net.missing] = draw + np.sum(loading * gain[rows], axis=1)
+        return point, [{}]

@@ -1,0 +1,101 @@
+"""Results on disk: one zipped Zarr file in the folder of a run, readable by xarray alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import xarray as xr
+from zarr.storage import ZipStore
+
+from nnmm_pymc.errors import InputError
+
+__all__ = ["RESULT_FILE", "load", "save"]
+
+#: Name of the result in the folder of a run.
+RESULT_FILE = "result.zarr.zip"
+
+
+def save(result: xr.DataTree, folder: str | Path) -> Path:
+    """Write a result into a folder; an older one there is replaced only once this one is complete.
+
+    Parameters
+    ----------
+    result : DataTree
+        From `Network.fit` or `sample`.
+    folder : str or Path
+        Made if absent.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import xarray as xr
+    >>> result = xr.DataTree(xr.Dataset({"x": ("draw", [1.0, 2.0])}))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = save(result, folder)
+    ...     load(folder).identical(result)
+    True
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"Folder {folder} cannot be made ({error.strerror}); name another folder."
+        ) from error
+    target = folder / RESULT_FILE
+    # Beside the target, since a rename is atomic only within one file system.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".result-") as unfinished:
+        tree = Path(unfinished, "tree")
+        result.to_zarr(tree, consolidated=False)
+        archive = shutil.make_archive(str(Path(unfinished, "result")), "zip", tree)
+        os.replace(archive, target)
+    return target
+
+
+def load(folder: str | Path) -> xr.DataTree:
+    """Read a result that `save` wrote.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder of the run, or the file in it.
+
+    Returns
+    -------
+    DataTree
+        In memory; the file is closed.
+
+    Raises
+    ------
+    InputError
+        If there is no result or it cannot be read.
+    """
+    path = Path(folder)
+    path = path / RESULT_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: there is no result of a fit ({RESULT_FILE}) here; give the folder that "
+            "'nnmm fit --out' or nnmm_pymc.store.save wrote."
+        )
+    try:
+        with ZipStore(path, mode="r") as store:
+            # xarray hands any Zarr store to Zarr, though its hints name only paths.
+            return xr.open_datatree(store, engine="zarr", consolidated=False).load()  # type: ignore[arg-type]
+    except Exception as error:  # a damaged file can fail anywhere in zip, Zarr or a codec
+        raise InputError(
+            f"{path}: the result cannot be read ({type(error).__name__}: {error}); the file is "
+            "damaged, so fit again."
+        ) from error

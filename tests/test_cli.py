@@ -1,0 +1,318 @@
+"""The command line and the results on disk: what they write, and what they say of bad input."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import nnmm_pymc as nn
+from nnmm_pymc import store
+from nnmm_pymc.cli import main
+from nnmm_pymc.errors import InputError
+
+TINY = ["--draws", "20", "--tune", "20", "--chains", "2", "--cores", "1", "--seed", "1"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Exit status and output of one command."""
+
+    status: int
+    out: str
+    err: str
+
+
+def nnmm(*arguments: object) -> Outcome:
+    """Run the command as a shell would, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", ["nnmm", *map(str, arguments)]),
+        pytest.raises(SystemExit) as stop,
+    ):
+        main()
+    return Outcome(int(stop.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def inputs(folder: Path) -> list[object]:
+    return [
+        "--genotypes", folder / "genotypes.csv",
+        "--omics", folder / "omics.csv",
+        "--phenotypes", folder / "phenotypes.csv",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(simulation, tmp_path_factory) -> Path:
+    """Folder with the simulation as files."""
+    folder = tmp_path_factory.mktemp("files")
+    simulation.to_csv(folder)
+    return folder
+
+
+@pytest.fixture
+def data(files, tmp_path) -> Path:
+    """A copy of `files` to spoil."""
+    return Path(shutil.copytree(files, tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def run(fitted, tmp_path_factory) -> Path:
+    """Folder of a finished fit."""
+    folder = tmp_path_factory.mktemp("run")
+    store.save(fitted, folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_fit_says_what_it_does_and_writes_tables(files, simulation, tmp_path):
+    out = tmp_path / "run"
+    outcome = nnmm("fit", *inputs(files), "--activation", "tanh", *TINY, "--out", out)
+
+    assert outcome.status == 0, outcome.err
+    for said in (
+        "30 of 30 markers kept",
+        "80 individuals: 80 kept, 0 dropped",
+        "omics ~ 1 + geno",
+        "y ~ 1 + tanh(scale(omics))",
+        "marker_gibbs",
+        "Few effective draws",
+    ):
+        assert said in outcome.out
+    assert "Warning" not in outcome.out + outcome.err
+    assert (out / "fit.png").read_bytes().startswith(b"\x89PNG")
+    result = store.load(out)
+    assert result["posterior"].sizes["draw"] == 20
+    ebv = pd.read_csv(out / "ebv.csv")
+    pd.testing.assert_frame_equal(ebv, nn.breeding_values(result), rtol=1e-5)
+    assert set(ebv["trait"]) == {"y", "omic1", "omic2"}
+    assert len(pd.read_csv(out / "marker_effects.csv")) == 30 * 2
+    assert list(pd.read_csv(out / "heritability.csv")["trait"]) == ["y", "omic1", "omic2"]
+    weights = pd.read_csv(out / "weights.csv").set_index("omic")
+    mean = result["posterior"]["y_omics"].mean(("chain", "draw")).to_series()
+    np.testing.assert_allclose(weights["mean"], mean.loc[weights.index, "y"], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_demo_ends_with_truth_convergence_and_files(tmp_path):
+    outcome = nnmm("demo", "--draws", 20, "--out", tmp_path / "run")
+
+    assert outcome.status == 0, outcome.err
+    for said in ("withheld", "Largest marker effects", "Weights of the omics", "Convergence"):
+        assert said in outcome.out
+    assert str(tmp_path / "run" / "fit.png") in outcome.out
+    assert (tmp_path / "run" / "fit.png").exists()
+
+
+def test_fit_keeps_an_older_result(files, run):
+    before = (run / store.RESULT_FILE).read_bytes()
+    outcome = nnmm("fit", *inputs(files), "--out", run)
+    assert outcome.status == 2
+    assert "--overwrite" in outcome.err
+    assert (run / store.RESULT_FILE).read_bytes() == before
+
+
+def test_predict_gives_fitted_individuals_their_breeding_values(fitted, files, run, tmp_path):
+    genotypes = pd.read_csv(files / "genotypes.csv", index_col=0)
+    # Another order of markers and individuals: everything goes by name.
+    genotypes.iloc[:5, ::-1].to_csv(tmp_path / "new.csv")
+    out = tmp_path / "predictions.csv"
+    outcome = nnmm("predict", run, "--genotypes", tmp_path / "new.csv", "--out", out)
+
+    assert outcome.status == 0, outcome.err
+    assert "30 of the 30 markers" in outcome.out
+    found = pd.read_csv(out).set_index("individual")
+    expected = nn.breeding_values(fitted).query("trait == 'y'").set_index("individual")
+    np.testing.assert_allclose(found["ebv"], expected["ebv"].loc[found.index], atol=1e-4)
+    np.testing.assert_allclose(found["ebv_sd"], expected["sd"].loc[found.index], atol=1e-4)
+
+
+def test_predict_takes_one_individual_as_it_takes_many(files, run, tmp_path):
+    """All markers of one individual are constant; none of them may be dropped for it."""
+    genotypes = pd.read_csv(files / "genotypes.csv", index_col=0)
+    found = []
+    for count in (1, 6):
+        genotypes.head(count).to_csv(tmp_path / "new.csv")
+        out = tmp_path / f"{count}.csv"
+        assert nnmm("predict", run, "--genotypes", tmp_path / "new.csv", "--out", out).status == 0
+        found.append(pd.read_csv(out)["ebv"][0])
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+
+
+def test_predict_uses_known_omics_for_the_phenotype_only(files, run, simulation, tmp_path):
+    simulation.omics_complete.head(40).to_csv(tmp_path / "omics.csv")
+    with_omics, without = tmp_path / "with.csv", tmp_path / "without.csv"
+    genotypes = ["--genotypes", files / "genotypes.csv"]
+    outcome = nnmm(
+        "predict", run, *genotypes, "--omics", tmp_path / "omics.csv", "--out", with_omics
+    )
+    nnmm("predict", run, *genotypes, "--out", without)
+
+    assert "2 of the 2 omics of the fit, for 40 of the 80 individuals" in outcome.out
+    a, b = pd.read_csv(with_omics), pd.read_csv(without)
+    np.testing.assert_array_equal(a["ebv"], b["ebv"])
+    assert (a["prediction_sd"] < b["prediction_sd"])[:40].mean() > 0.9
+
+
+def spoil_duplicate(folder: Path) -> None:
+    edit_line(folder / "phenotypes.csv", 4, lambda line: "i2," + line.split(",")[1])
+
+
+def spoil_ids(folder: Path) -> None:
+    frame = pd.read_csv(folder / "phenotypes.csv", index_col=0)
+    frame.set_axis([f"cow{i}" for i in range(len(frame))]).to_csv(folder / "phenotypes.csv")
+
+
+def spoil_genotype(folder: Path) -> None:
+    set_cell(folder / "genotypes.csv", "i3", "snp2", "7")
+
+
+def spoil_number(folder: Path) -> None:
+    set_cell(folder / "phenotypes.csv", "i3", "y", "tall")
+
+
+def spoil_omic(folder: Path) -> None:
+    frame = pd.read_csv(folder / "omics.csv", index_col=0)
+    frame["omic2"] = 1.5
+    frame.to_csv(folder / "omics.csv")
+
+
+def spoil_missing_file(folder: Path) -> None:
+    (folder / "omics.csv").unlink()
+
+
+def edit_line(path: Path, number: int, change) -> None:
+    lines = path.read_text().splitlines()
+    lines[number - 1] = change(lines[number - 1])
+    path.write_text("\n".join(lines) + "\n")
+
+
+def set_cell(path: Path, individual: str, column: str, value: str) -> None:
+    frame = pd.read_csv(path, index_col=0, dtype=str, keep_default_na=False)
+    frame.loc[individual, column] = value
+    frame.to_csv(path)
+
+
+def assert_one_sentence(outcome: Outcome, *named: str) -> None:
+    """One line that starts with the name of the command and holds these words; no traceback."""
+    assert outcome.status == 2
+    assert outcome.err.startswith("nnmm: ")
+    assert outcome.err.count("\n") == 1
+    for word in named:
+        assert word in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (spoil_duplicate, ["phenotypes.csv", "'i2'", "3 and 4"]),
+        (spoil_ids, ["phenotypes.csv", "cow0", "genotypes.csv", "i1"]),
+        (spoil_genotype, ["genotypes.csv", "7", "'snp2'", "'i3'", "line 4"]),
+        (spoil_number, ["phenotypes.csv", "'tall'", "'y'", "'i3'", "line 4"]),
+        (spoil_omic, ["omics.csv", "'omic2'", "no variance"]),
+        (spoil_missing_file, ["omics.csv"]),
+    ],
+)
+def test_bad_file_gets_one_sentence(data, tmp_path, spoil, named):
+    spoil(data)
+    assert_one_sentence(nnmm("fit", *inputs(data), "--out", tmp_path / "run"), *named)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--traits", "height"], ["height ~ 1 + omics", "'height'"]),
+        (["--covariates", "sex"], ["'sex'"]),
+        (["--activation", "tahn"], ["tahn(scale(omics))", "tanh"]),
+        (["--omics-columns", "omic1,omic9"], ["omics.csv", "'omic9'"]),
+        (["--id-column", "RIL"], ["phenotypes.csv", "'RIL'"]),
+        (["--maf", "5"], ["maf=5", "0..0.5"]),
+        (["--draws", "0"], ["draws=0"]),
+    ],
+)
+def test_bad_option_gets_one_sentence(files, tmp_path, options, named):
+    outcome = nnmm("fit", *inputs(files), *options, "--out", tmp_path / "run")
+    assert_one_sentence(outcome, *named)
+
+
+def test_corrupted_bed_gets_one_sentence(data, tmp_path):
+    fam = [f"f {i} 0 0 0 -9" for i in pd.read_csv(data / "phenotypes.csv")["ID"]]
+    (data / "cohort.fam").write_text("\n".join(fam) + "\n")
+    (data / "cohort.bim").write_text("1 snp1 0 100 A G\n1 snp2 0 200 A G\n")
+    (data / "cohort.bed").write_bytes(b"\x6c\x1b\x01" + bytes(30))  # 40 bytes of calls belong here
+    outcome = nnmm(
+        "fit", "--genotypes", data / "cohort.bed", "--phenotypes", data / "phenotypes.csv",
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert_one_sentence(outcome, "cohort.bed", "33 bytes", "43")
+
+
+def test_predict_refuses_what_does_not_match(files, run, tmp_path):
+    genotypes = pd.read_csv(files / "genotypes.csv", index_col=0)
+    genotypes.add_prefix("other_").to_csv(tmp_path / "other.csv")
+    outcome = nnmm("predict", run, "--genotypes", tmp_path / "other.csv")
+    assert_one_sentence(outcome, "other.csv", "'other_snp1'", "'snp1'")
+
+    (tmp_path / "omics.csv").write_text("ID,omic1\nnobody,1.0\nno one,2.0\n")
+    outcome = nnmm(
+        "predict", run, "--genotypes", files / "genotypes.csv", "--omics", tmp_path / "omics.csv"
+    )
+    assert_one_sentence(outcome, "omics.csv", "'nobody'")
+    assert_one_sentence(
+        nnmm("predict", tmp_path, "--genotypes", files / "genotypes.csv"), str(tmp_path)
+    )
+
+
+@pytest.mark.parametrize(
+    ("layers", "equations", "named"),
+    [
+        (["extra"], [], "Layer 'extra' is used by no equation"),
+        ([], ["y ~ 1 + tanh(omics) + weight"], "'weight' is neither a layer"),
+    ],
+)
+def test_bad_network_is_refused(simulation, layers, equations, named):
+    tables = {
+        "geno": simulation.genotypes,
+        "omics": simulation.omics,
+        "pheno": simulation.phenotypes,
+        "extra": simulation.omics_complete.add_prefix("extra_"),
+    }
+    used = [nn.Layer(name, tables[name]) for name in ["geno", "omics", "pheno", *layers]]
+    with pytest.raises(InputError, match=named):
+        nn.Network(used, ["omics ~ 1 + geno", *(equations or ["y ~ 1 + omics"])])
+
+
+def test_saved_result_is_read_back_equal(fitted, run):
+    assert store.load(run).identical(fitted)
+    assert store.load(run / store.RESULT_FILE).identical(fitted)
+    assert [path.name for path in run.iterdir()] == [store.RESULT_FILE]
+
+
+def test_failed_save_leaves_the_older_result(fitted, tmp_path):
+    store.save(fitted, tmp_path)
+    with (
+        mock.patch.object(store.shutil, "make_archive", side_effect=OSError("disk full")),
+        pytest.raises(OSError, match="disk full"),
+    ):
+        store.save(fitted.isel(draw=slice(3)), tmp_path)
+    assert store.load(tmp_path).identical(fitted)
+    assert [path.name for path in tmp_path.iterdir()] == [store.RESULT_FILE]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:1000], lambda b: b[:5000] + bytes(50) + b[5050:]])
+def test_damaged_result_is_refused(run, tmp_path, damage):
+    path = tmp_path / store.RESULT_FILE
+    path.write_bytes(damage((run / store.RESULT_FILE).read_bytes()))
+    with pytest.raises(InputError, match="damaged"):
+        store.load(tmp_path)
