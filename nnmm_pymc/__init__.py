@@ -1,9 +1,46 @@
-"""nnmm_pymc."""
-from nnmm_pymc.priors import *
-from nnmm_pymc.formula import *
-from nnmm_pymc.distributions import *
-from nnmm_pymc.network import *
-from nnmm_pymc.summarise import *
-from nnmm_pymc.diagnose import *
-from nnmm_pymc.sample import sample
-from nnmm_pymc.simulation import simulate
+"""Bayesian networks from genotypes through omics to phenotypes, as ordinary PyMC models.
+
+Name the layers (`Layer`), write the equations (`Equation`), and a `Network` gives a ``pymc.Model``
+(``network.model``) and a fit (``network.fit()``, an xarray DataTree) from which `breeding_values`,
+`marker_effects`, `heritability` and `diagnose` make tables and `plot_fit` a figure. A prior of
+marker effects is `MarkerEffects` with any PyMC expression for its inclusion probability and slab
+variance; `RRBLUP` and `BayesC` are shorthands. For a model of your own, write `MarkerEffects` and
+`genetic_value` in it and call `sample`.
+
+Words: `inclusion` is the probability that a marker HAS an effect (JWAS's pi is that it has none).
+"""
+
+from nnmm_pymc.data import Genotypes as Genotypes
+from nnmm_pymc.data import Table as Table
+from nnmm_pymc.data import align as align
+from nnmm_pymc.diagnose import ConvergenceWarning as ConvergenceWarning
+from nnmm_pymc.diagnose import diagnose as diagnose
+from nnmm_pymc.distributions import MarkerEffects as MarkerEffects
+from nnmm_pymc.distributions import genetic_value as genetic_value
+from nnmm_pymc.errors import InputError as InputError
+from nnmm_pymc.formula import Equation as Equation
+from nnmm_pymc.io import read_genotypes as read_genotypes
+from nnmm_pymc.io import read_table as read_table
+from nnmm_pymc.network import Layer as Layer
+from nnmm_pymc.network import Network as Network
+from nnmm_pymc.network import predict_network as predict_network
+from nnmm_pymc.plots import plot_fit as plot_fit
+from nnmm_pymc.plots import plot_network as plot_network
+from nnmm_pymc.plots import plot_pip as plot_pip
+from nnmm_pymc.plots import plot_predicted as plot_predicted
+from nnmm_pymc.priors import RRBLUP as RRBLUP
+from nnmm_pymc.priors import BayesC as BayesC
+from nnmm_pymc.priors import Prior as Prior
+from nnmm_pymc.registry import list_models as list_models
+from nnmm_pymc.registry import load_model as load_model
+from nnmm_pymc.registry import save_model as save_model
+from nnmm_pymc.sample import sample as sample
+from nnmm_pymc.simulation import Simulation as Simulation
+from nnmm_pymc.simulation import simulate as simulate
+from nnmm_pymc.steps import MarkerGibbs as MarkerGibbs
+from nnmm_pymc.steps import assign_steps as assign_steps
+from nnmm_pymc.store import load as load
+from nnmm_pymc.store import save as save
+from nnmm_pymc.summarise import breeding_values as breeding_values
+from nnmm_pymc.summarise import heritability as heritability
+from nnmm_pymc.summarise import marker_effects as marker_effects

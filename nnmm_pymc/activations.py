@@ -75,9 +75,7 @@ def gaussian_moments(
     return first, np.maximum(second - first**2, 0.0)
 
 
-def _leaky_moments(
-    mean: np.ndarray, sd: np.ndarray, leak: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _leaky_moments(mean: np.ndarray, sd: np.ndarray, leak: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of max(z, 0) + leak min(z, 0)."""
     ratio = np.clip(mean / np.maximum(sd, 1e-300), -40.0, 40.0)
     above = ndtr(ratio)

@@ -22,7 +22,7 @@ from nnmm_pymc.data import MISSING, Genotypes
 from nnmm_pymc.distributions import MarkerEffects, genetic_value
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.nodes import MarkerEdge, Node, ParentEdge
-from nnmm_pymc.priors import MarkerPrior, Prior, RRBLUP
+from nnmm_pymc.priors import RRBLUP, MarkerPrior, Prior
 from nnmm_pymc.steps.fused import Side, StandardNetwork, register_network
 from nnmm_pymc.variables import create
 
@@ -191,9 +191,7 @@ def _likelihood(node: Node, mean: Any, variance: Any, individuals: pd.Index) -> 
     sd = pt.sqrt(variance) * np.ones(len(node.columns))
     present = ~np.isnan(node.observed)
     if present.all():
-        pm.Normal(
-            node.name, mean, sd, observed=node.observed, dims=("individual", node.dim)
-        )
+        pm.Normal(node.name, mean, sd, observed=node.observed, dims=("individual", node.dim))
         return pt.as_tensor(pytensor.shared(node.observed, f"{node.name}_data"))
     seen = _cell_variable(
         f"{node.name}_observed", node, mean, sd, present, individuals, node.observed[present]
@@ -229,7 +227,9 @@ def _cell_variable(
     ]
     dim = f"{name}_cell"
     pm.modelcontext(None).add_coord(dim, labels)
-    whole_rows = np.array_equal(cells, np.repeat(cells.any(axis=1), cells.shape[1]).reshape(cells.shape))
+    whole_rows = np.array_equal(
+        cells, np.repeat(cells.any(axis=1), cells.shape[1]).reshape(cells.shape)
+    )
     if whole_rows:
         kept = np.flatnonzero(cells.any(axis=1))
         cell_mean = mean[kept].ravel()
@@ -266,16 +266,12 @@ def default_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
     for covariate in node.covariates:
         sd_x = np.maximum(covariate.design.std(axis=0), 1e-12)
         sigma = 2.5 * scale[None, :] / sd_x[:, None]
-        priors[covariate.label] = given.get(
-            covariate.label, Prior("Normal", mu=0.0, sigma=sigma)
-        )
+        priors[covariate.label] = given.get(covariate.label, Prior("Normal", mu=0.0, sigma=sigma))
         stretch = stretch + np.sum((covariate.design.mean(axis=0) / sd_x) ** 2)
     priors["Intercept"] = given.get(
         "Intercept", Prior("Normal", mu=centre, sigma=2.5 * scale * np.sqrt(stretch))
     )
-    priors["residual_variance"] = given.get(
-        "residual_variance", variance_prior(0.5 * variance)
-    )
+    priors["residual_variance"] = given.get("residual_variance", variance_prior(0.5 * variance))
     for edge in node.markers:
         prior = given.get(edge.label, RRBLUP())
         priors[edge.label] = _complete(prior, edge, node, variance)

@@ -26,6 +26,7 @@ from nnmm_pymc.io import read_genotypes, read_table
 from nnmm_pymc.network import Layer, Network
 from nnmm_pymc.predict import predict
 from nnmm_pymc.priors import RRBLUP, BayesC, MarkerPrior
+from nnmm_pymc.registry import list_models, load_model
 from nnmm_pymc.simulation import Simulation, simulate
 from nnmm_pymc.summarise import breeding_values, heritability, marker_effects
 
@@ -187,6 +188,18 @@ def predict_command(
     table = predict(result, {names[0]: new}, observed)
     _write_csv(table, out)
     print(f"Predictions: {out}")
+
+
+@app.command("models")
+def models_command(
+    name: Annotated[str | None, typer.Argument(help="Show this one in full.")] = None,
+) -> None:
+    """List the ready-made networks."""
+    if name is not None:
+        print(load_model(name))
+        return
+    for model in list_models().itertuples():
+        print(f"{model.name:<22}{model.summary}")
 
 
 def _split(text: str | None) -> list[str]:

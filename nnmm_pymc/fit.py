@@ -82,9 +82,7 @@ def _genetic_values(network: Network, result: xr.DataTree) -> xr.Dataset:
             heritability[name].append(genetic / (genetic + m.variance.mean(axis=1)))
             if name in merit:
                 merit[name].append(m.mean.astype(np.float32))
-    return _dataset(
-        nodes, individuals, result, n_draws, shift, sums, heritability, variance, merit
-    )
+    return _dataset(nodes, individuals, result, n_draws, shift, sums, heritability, variance, merit)
 
 
 def _dataset(

@@ -191,8 +191,13 @@ def _draw_edge(ax: Axes, edge: _Edge, places: dict[tuple, _Place], scale: float)
         path += [(middle, y), (middle, end_y), (end, end_y)]
     patch = PathPatch(
         Path(path, [Path.MOVETO] + [Path.CURVE4] * (len(path) - 1)),
-        fill=False, edgecolor=edge.colour, linewidth=edge.width * scale, alpha=edge.alpha,
-        linestyle=edge.style, capstyle="butt", zorder=1,
+        fill=False,
+        edgecolor=edge.colour,
+        linewidth=edge.width * scale,
+        alpha=edge.alpha,
+        linestyle=edge.style,
+        capstyle="butt",
+        zorder=1,
     )
     patch.set_gid(f"{edge.source[1] or edge.source[0]} -> {edge.target[1]}")
     ax.add_patch(patch)
@@ -211,21 +216,36 @@ def _draw_nodes(ax: Axes, result: xr.DataTree, nodes, shown, places) -> None:
         spots = [places[node.name, column] for column in columns]
         crowded = len(columns) > 8
         ax.scatter(
-            [spot.depth for spot in spots], [spot.y for spot in spots],
-            s=70 if crowded else 170, zorder=3,
-            facecolor="#333333" if node.terminal else "white", edgecolor="#333333",
+            [spot.depth for spot in spots],
+            [spot.y for spot in spots],
+            s=70 if crowded else 170,
+            zorder=3,
+            facecolor="#333333" if node.terminal else "white",
+            edgecolor="#333333",
         )
         for column, spot in zip(columns, spots, strict=True):
             ax.annotate(
-                column, spot, (6 if crowded else 8.5, 0), textcoords="offset points",
-                ha="left", va="center", fontsize=8 if crowded else 9, zorder=2,
+                column,
+                spot,
+                (6 if crowded else 8.5, 0),
+                textcoords="offset points",
+                ha="left",
+                va="center",
+                fontsize=8 if crowded else 9,
+                zorder=2,
                 bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "lw": 0},
             )
         heading = (spots[0].depth, node.layer)
         if heading != above and columns != [node.layer]:
             ax.annotate(
-                node.layer, spots[0], (0, 14), textcoords="offset points", ha="center",
-                fontsize=9, fontweight="bold", zorder=4,
+                node.layer,
+                spots[0],
+                (0, 14),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+                fontweight="bold",
+                zorder=4,
             )
         above = heading
 

@@ -279,8 +279,10 @@ def _right_side(
 def _activation(term: Term, node: Node) -> tuple[str, bool]:
     names = [f for f in term.functions if f != "scale"]
     scaled = "scale" in term.functions
-    if len(names) > 1 or any(f not in ACTIVATIONS for f in names) or (
-        scaled and term.functions[-1] != "scale"
+    if (
+        len(names) > 1
+        or any(f not in ACTIVATIONS for f in names)
+        or (scaled and term.functions[-1] != "scale")
     ):
         raise InputError(
             f"Equation {node.equation.formula!r}: {term.label!r} is not understood; activations "

@@ -20,8 +20,16 @@ __all__ = ["plot_fit", "plot_network", "plot_pip", "plot_predicted"]
 
 # Ten colours told apart with any colour vision (Petroff 2021, arXiv:2107.02270).
 COLOURS = (
-    "#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#a96b59",
-    "#e76300", "#b9ac70", "#717581", "#92dadd", "#94a4a2",
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadd",
+    "#94a4a2",
 )
 OTHERS = "#d9d9d9"
 

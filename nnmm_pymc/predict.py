@@ -28,7 +28,7 @@ from nnmm_pymc.errors import InputError
 __all__ = ["NodeMoments", "merit_draws", "predict"]
 
 # Elements of one batch of draws of the genetic values: bounds the memory of a prediction.
-BATCH_ELEMENTS = 20_000_000
+BATCH_ELEMENTS = 2_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,9 @@ def _genetic_values(genotypes: Genotypes, effects: np.ndarray) -> np.ndarray:
     out = np.zeros((genotypes.n, n_draws * k), np.float32)
     for start in range(0, p, 512):
         raw = genotypes.dosages[start : start + 512]
-        block = raw.astype(np.float32) - genotypes.mean[start : start + 512, None].astype(np.float32)
+        block = raw.astype(np.float32) - genotypes.mean[start : start + 512, None].astype(
+            np.float32
+        )
         if raw.dtype == np.int8:
             block[raw == MISSING] = 0.0
         columns = effects[:, start : start + 512].transpose(1, 0, 2).reshape(len(raw), -1)

@@ -12,7 +12,7 @@ from typing import Any
 
 from nnmm_pymc.errors import InputError
 
-__all__ = ["BayesC", "MarkerPrior", "Prior", "RRBLUP"]
+__all__ = ["RRBLUP", "BayesC", "MarkerPrior", "Prior"]
 
 
 @dataclass(frozen=True, init=False)

@@ -16,7 +16,7 @@ __all__ = ["ChainRecord", "Moments", "RecordPlan"]
 #: Variables with more elements than this are kept as running moments, unless asked for by name.
 LARGE = 1_000
 #: Bytes that thinned draws of marker effects may take, all chains together.
-EFFECT_DRAWS_BYTES = 100_000_000
+EFFECT_DRAWS_BYTES = 80_000_000
 
 
 @dataclass
@@ -86,9 +86,7 @@ class RecordPlan:
         sizes = {name: np.size(point[value]) for name, value in free.items()}
         deterministics = {d.name: _size(model, d) for d in model.deterministics}
         self.stored = [
-            name
-            for name, size in (sizes | deterministics).items()
-            if size <= LARGE or name in keep
+            name for name, size in (sizes | deterministics).items() if size <= LARGE or name in keep
         ]
         self.effects = [t.effects for t in conditional.terms]
         self.summarised = {
@@ -98,9 +96,7 @@ class RecordPlan:
         }
         effect_bytes = 4 * chains * sum(np.size(point[e]) for e in self.effects)
         self.thinned = min(draws, max(20, EFFECT_DRAWS_BYTES // max(1, effect_bytes)), 500)
-        self.thinned_at = np.unique(
-            np.linspace(0, draws - 1, self.thinned).round().astype(int)
-        )
+        self.thinned_at = np.unique(np.linspace(0, draws - 1, self.thinned).round().astype(int))
         outputs = [
             conditional.natural(free[name]) if name in free else conditional.deterministic(name)
             for name in self.stored

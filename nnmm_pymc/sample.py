@@ -148,9 +148,7 @@ def _to_datatree(model: pm.Model, plan: RecordPlan, records: list[ChainRecord]) 
         if name not in DROPPED_STATS
     }
     groups = {"posterior": stored, "sample_stats": stats}
-    observed = {
-        rv.name: np.asarray(model.rvs_to_values[rv].data) for rv in model.observed_RVs
-    }
+    observed = {rv.name: np.asarray(model.rvs_to_values[rv].data) for rv in model.observed_RVs}
     tree = az.from_dict(
         {k: v for k, v in groups.items() if v},
         coords=_used(coords, stored, dims),
@@ -207,11 +205,10 @@ def _moments(plan, records, dims, coords) -> xr.Dataset:
 
 def _effect_draws(plan, records, dims, coords) -> xr.Dataset:
     leading = {"chain": np.arange(len(records)), "draw": plan.thinned_at}
-    return xr.Dataset(
-        {
-            name: _labelled(
-                np.stack([r.effects[name] for r in records]), dims.get(name), coords, name, leading
-            )
-            for name in plan.effects
-        }
-    )
+    out = {}
+    for name in plan.effects:
+        draws = np.empty((len(records), *records[0].effects[name].shape), np.float32)
+        for chain, record in enumerate(records):
+            draws[chain] = record.effects.pop(name)
+        out[name] = _labelled(draws, dims.get(name), coords, name, leading)
+    return xr.Dataset(out)

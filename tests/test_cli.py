@@ -164,6 +164,12 @@ def test_predict_uses_known_omics_for_the_phenotype_only(files, run, simulation,
     assert (a["prediction_sd"] < b["prediction_sd"])[:40].mean() > 0.9
 
 
+def test_models_are_listed_and_shown():
+    assert "nnmm_tanh" in nnmm("models").out
+    assert "pheno ~ 1 + tanh(scale(omics))" in nnmm("models", "nnmm_tanh").out
+    assert_one_sentence(nnmm("models", "nnmm_tahn"), "'nnmm_tahn'", "nnmm_tanh")
+
+
 def spoil_duplicate(folder: Path) -> None:
     edit_line(folder / "phenotypes.csv", 4, lambda line: "i2," + line.split(",")[1])
 

@@ -110,9 +110,7 @@ def test_draws_of_a_spike_and_a_normal():
 
 def test_draws_of_several_classes():
     inclusion, variance = np.array([0.2, 0.3]), np.array([1e-6, 1.0])
-    rv = MarkerEffects.dist(
-        inclusion=inclusion, slab_variance=variance, classes=True, shape=20_000
-    )
+    rv = MarkerEffects.dist(inclusion=inclusion, slab_variance=variance, classes=True, shape=20_000)
     draws = pm.draw(rv, random_seed=2, mode=QUICK)
     tolerance = 4 * np.sqrt(0.25 / 20_000)
     assert abs(np.mean(draws == 0) - 0.5) < tolerance
@@ -202,9 +200,7 @@ def test_prior_predictive_of_a_model(genotypes):
         effects = MarkerEffects("effects", inclusion=inclusion, slab_variance=1.0, dims="marker")
         value = pm.Deterministic("value", genetic_value(genotypes, effects), dims="individual")
         pm.Normal("y", value, 1.0, observed=np.zeros(genotypes.n))
-        prior = pm.sample_prior_predictive(
-            400, random_seed=6, compile_kwargs={"mode": QUICK}
-        )
+        prior = pm.sample_prior_predictive(400, random_seed=6, compile_kwargs={"mode": QUICK})
     drawn = prior["prior"]["effects"].to_numpy()[0]
     np.testing.assert_allclose(
         prior["prior"]["value"].to_numpy()[0], drawn @ genotypes.centred().T, atol=1e-5

@@ -69,7 +69,9 @@ def test_masked_gram(dtype, shape):
     for first in range(0, p, BLOCK):
         stop = min(p, first + BLOCK)
         block = gram[first:stop]
-        np.testing.assert_allclose(block[:, : stop - first], whole[first:stop, first:stop], rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(
+            block[:, : stop - first], whole[first:stop, first:stop], rtol=1e-5, atol=1e-4
+        )
         assert not block[:, stop - first :].any()
 
 
@@ -92,9 +94,7 @@ def reference_sweep(dense, masks, residual, precision, weights, variances, effec
             upper = np.cumsum(probability / probability.sum())
             chosen = min(int(np.sum(u[j, k] >= upper)), len(w))
             effects[j, k] = (
-                0.0
-                if chosen == 0
-                else mean[chosen - 1] + z[j, k] / np.sqrt(shape[chosen - 1])
+                0.0 if chosen == 0 else mean[chosen - 1] + z[j, k] / np.sqrt(shape[chosen - 1])
             )
             residual[k] -= x * effects[j, k]
     return residual, effects
@@ -128,7 +128,20 @@ def test_sweep_draws_what_the_marker_by_marker_sampler_draws(n_responses, masked
     )
     before = effects.copy()
     gram = np.stack([masked_gram(dosages, centre, m, BLOCK) for m in patterns])
-    sweep(dosages, centre, gram, pattern, patterns, residual, precision, weights, variances, effects, u, z)
+    sweep(
+        dosages,
+        centre,
+        gram,
+        pattern,
+        patterns,
+        residual,
+        precision,
+        weights,
+        variances,
+        effects,
+        u,
+        z,
+    )
     np.testing.assert_array_equal(effects != 0.0, expected != 0.0)
     np.testing.assert_allclose(effects, expected, rtol=1e-4, atol=2e-5)
     np.testing.assert_allclose(residual, expected_residual, atol=2e-4)
@@ -155,7 +168,18 @@ def test_masked_individuals_do_not_count_but_are_updated():
         own, effects = residual.copy(), np.zeros((p, 1))
         own[0, 40:] = outside
         sweep(
-            dosages, centre, gram, np.zeros(1, int), masks, own, np.ones(1), weights, variances, effects, u, z
+            dosages,
+            centre,
+            gram,
+            np.zeros(1, int),
+            masks,
+            own,
+            np.ones(1),
+            weights,
+            variances,
+            effects,
+            u,
+            z,
         )
         draws.append(effects)
         fitted = effects[:, 0] @ dense
@@ -241,7 +265,9 @@ def test_long_run_matches_enumeration(weights, variances):
         if i % 100 == 0:
             residual = (y - effects.T @ dense).astype(np.float32)
         u, z = rng.random((p, 2)), rng.standard_normal((p, 2))
-        sweep(dosages, centre, gram, np.array([0, 1]), masks, residual, precision, w, v, effects, u, z)
+        sweep(
+            dosages, centre, gram, np.array([0, 1]), masks, residual, precision, w, v, effects, u, z
+        )
         draws[i] = effects
     for k in range(2):
         seen = masks[k] > 0

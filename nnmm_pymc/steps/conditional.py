@@ -38,9 +38,9 @@ Point = dict[str, np.ndarray]
 QUICK_MODE = "FAST_COMPILE"
 # For functions that run once an iteration on whole arrays: NumPy does the work, and a minute of
 # compilation would buy a millisecond. Fusing element-wise nodes pays only where they are compiled.
-STEP_MODE = Mode(
-    linker=VMLinker(use_cloop=False, c_thunks=False), optimizer="fast_run"
-).excluding("fusion", "inplace", "BlasOpt")
+STEP_MODE = Mode(linker=VMLinker(use_cloop=False, c_thunks=False), optimizer="fast_run").excluding(
+    "fusion", "inplace", "BlasOpt"
+)
 
 
 @dataclass(eq=False)
@@ -116,9 +116,7 @@ class ConditionalModel:
         for term in self.terms:
             term.held = self.conditional[term.value]
         self.values = {v.name: v for v in self.conditional.value_vars}
-        self.rvs = {
-            self.conditional.rvs_to_values[rv].name: rv for rv in self.conditional.free_RVs
-        }
+        self.rvs = {self.conditional.rvs_to_values[rv].name: rv for rv in self.conditional.free_RVs}
         variables = [*self.conditional.basic_RVs, *self.conditional.potentials]
         logps = self.conditional.logp(vars=variables, jacobian=False, sum=False)
         self.factors = {v.name: logp for v, logp in zip(variables, logps, strict=True)}
@@ -210,9 +208,7 @@ class ConditionalModel:
         half = {rv.name for rv in self.model.free_RVs if isinstance(rv.owner.op, HalfFlatRV)}
         model = pm.do(self.model, flat, prune_vars=False) if flat else self.model
         free = [rv.name for rv in model.free_RVs]
-        draw = pymc_compile(
-            [], [model[name] for name in free], random_seed=seed, mode=QUICK_MODE
-        )
+        draw = pymc_compile([], [model[name] for name in free], random_seed=seed, mode=QUICK_MODE)
         points = []
         for _ in range(size):
             values = {}

@@ -277,11 +277,13 @@ class FusedDensity:
             grad_trait,
             grad_weights,
         )
-        logp += _quadratic(self.middle_cross, held.middle_linear, middle, held.middle_precision,
-                           grad_middle)
+        logp += _quadratic(
+            self.middle_cross, held.middle_linear, middle, held.middle_precision, grad_middle
+        )
         both, grad_both = np.vstack([weights, trait]), np.vstack([grad_weights, grad_trait])
-        logp += _quadratic(self.trait_cross, held.trait_linear, both, held.trait_precision,
-                           grad_both)
+        logp += _quadratic(
+            self.trait_cross, held.trait_linear, both, held.trait_precision, grad_both
+        )
         gradient[self.slices[net.weights]] = (grad_both[:n_omics] * net.weight_mask).ravel()
         self._unstack(gradient, net.middle, grad_middle)
         self._unstack(gradient, net.terminal, grad_both[n_omics:])

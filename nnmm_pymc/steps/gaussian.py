@@ -67,9 +67,7 @@ def _gradients(conditional: ConditionalModel, stack: _Stack) -> tuple[list[Any],
     return [pt.grad(d, vector, disconnected_inputs="ignore") for d in densities], vector
 
 
-def gaussian_pattern(
-    conditional: ConditionalModel, values: Sequence[str]
-) -> np.ndarray | None:
+def gaussian_pattern(conditional: ConditionalModel, values: Sequence[str]) -> np.ndarray | None:
     """Which elements of the stacked variables meet in their joint precision matrix.
 
     Parameters
@@ -100,7 +98,9 @@ def gaussian_pattern(
         at_base, at_other = function(point, base), function(point, other)
         columns = [function(point, base + step * e) for e in np.eye(stack.size)]
         for m in range(len(gradients)):
-            hessian = np.stack([(c[m] - at_base[m]) / s for c, s in zip(columns, step)], axis=1)
+            hessian = np.stack(
+                [(c[m] - at_base[m]) / s for c, s in zip(columns, step, strict=True)], axis=1
+            )
             predicted = at_base[m] + hessian @ (other - base)
             scale = np.abs(at_base[m]) + np.abs(hessian) @ step
             if not np.all(np.abs(predicted - at_other[m]) <= 1e-7 * scale + 1e-300):

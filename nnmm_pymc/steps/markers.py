@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+from pymc.step_methods import STEP_METHODS
 from pymc.step_methods.compound import BlockedStep, Competence, StepMethodState
 from pymc.step_methods.state import dataclass_state
 from pymc.util import get_value_vars_from_user_vars
@@ -239,5 +240,5 @@ def _per_effect(parameter: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 # `pm.sample` would give these variables to NUTS, which never visits the spike.
-if MarkerGibbs not in pm.STEP_METHODS:
-    pm.STEP_METHODS.insert(0, MarkerGibbs)
+if MarkerGibbs not in STEP_METHODS:
+    STEP_METHODS.insert(0, MarkerGibbs)

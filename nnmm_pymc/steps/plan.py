@@ -21,6 +21,8 @@ from nnmm_pymc.steps.nuts import ConditionalNUTS
 
 __all__ = ["StepPlan", "assign_steps"]
 
+SWEEPS_PER_NUTS = 3
+
 
 @dataclass(frozen=True, eq=False)
 class StepPlan:
@@ -53,10 +55,10 @@ def assign_steps(
 ) -> StepPlan:
     """Give every free variable of a model one owner.
 
-    Marker effects go to `MarkerGibbs`; missing omics that act linearly to `LatentGibbs`; variances, probabilities and mixture weights with a
-    conjugate conditional to `ConjugateGibbs`; intercepts, fixed effects and weights that are
-    Gaussian given the rest to `GaussianGibbs`, unless they share a likelihood with something that
-    is not; that, and everything else that is continuous, to NUTS.
+    Marker effects go to `MarkerGibbs`; missing omics that act linearly to `LatentGibbs`; variances,
+    probabilities and mixture weights with a conjugate conditional to `ConjugateGibbs`; intercepts,
+    fixed effects and weights that are Gaussian given the rest to `GaussianGibbs`, unless they share
+    a likelihood with something that is not; that, and everything else that is continuous, to NUTS.
 
     Parameters
     ----------
@@ -123,7 +125,7 @@ def assign_steps(
                     target_accept=target_accept,
                 )
             )
-        steps += [
+        variances = [
             ConjugateGibbs(
                 [conditional.model_value(c.value) for c in group],
                 conjugates=group,
@@ -131,7 +133,11 @@ def assign_steps(
             )
             for group in _independent_groups(conditional, conjugates)
         ]
-    return StepPlan(CompoundStep(steps), conditional, _rows(model, steps))
+    # A draw of NUTS costs several sweeps, and the hyper-parameters of the markers mix slower than
+    # the weights: between two draws of NUTS the Gibbs steps run more than once.
+    extra = [*markers, *variances] * (SWEEPS_PER_NUTS - 1) if nuts else []
+    rows = _rows(model, [*steps, *variances])
+    return StepPlan(CompoundStep([*extra, *steps, *variances]), conditional, rows)
 
 
 def _given_steps(step: Any) -> list[BlockedStep]:
@@ -146,8 +152,8 @@ def _refuse_discrete(model: pm.Model, values: list[str]) -> None:
     for variable in model.value_vars:
         if variable.name in values and not np.issubdtype(np.dtype(variable.dtype), np.floating):
             raise InputError(
-                f"{variable.name!r} is discrete and no step here updates it; pass one in step=, for "
-                f"example pm.BinaryGibbsMetropolis([{variable.name}]), or sum it out."
+                f"{variable.name!r} is discrete and no step here updates it; pass one in step=, "
+                f"for example pm.BinaryGibbsMetropolis([{variable.name}]), or sum it out."
             )
 
 
