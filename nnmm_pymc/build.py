@@ -2,9 +2,9 @@
 
 For the node "omics" with markers "geno" the model has the variables ``omics_Intercept``,
 ``omics_geno`` (marker effects), ``omics_geno_inclusion``, ``omics_geno_slab_variance``,
-``omics_geno_value`` (genetic values), ``omics_residual_variance``, ``omics_missing`` (the cells that
-are unknowns), ``omics_observed``, and ``omics``, the two set together. A node that is complete or
-that nothing depends on has one likelihood under its own name.
+``omics_geno_value`` (genetic values), ``omics_residual_variance``, ``omics_missing`` (the cells
+that are unknowns), ``omics_observed``, and ``omics``, the two set together. A node that is complete
+or that nothing depends on has one likelihood under its own name.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def build_model(nodes: list[Node], individuals: pd.Index) -> pm.Model:
     Returns
     -------
     pymc.Model
-        With dims ``individual``, ``marker``, ``omic``, ``trait`` (prefixed by the layer's name where
-        there are several of a kind).
+        With dims ``individual``, ``marker``, ``omic``, ``trait`` (prefixed by the layer's name
+        where there are several of a kind).
     """
     with pm.Model(coords=_coords(nodes, individuals)) as model:
         values: dict[str, Any] = {}
@@ -104,9 +104,9 @@ def _coords(nodes: list[Node], individuals: pd.Index) -> dict[str, list[str]]:
             coords[edge.dim] = list(edge.genotypes.markers)
         for covariate in node.covariates:
             coords[_level_dim(node, covariate.label)] = list(covariate.levels)
-        for edge in node.parents:
-            parent = next(n for n in nodes if n.name == edge.node)
-            coords[_parent_dim(node, edge, parent)] = list(edge.columns)
+        for link in node.parents:
+            parent = next(n for n in nodes if n.name == link.node)
+            coords[_parent_dim(node, link, parent)] = list(link.columns)
     return coords
 
 
@@ -131,9 +131,9 @@ def _node(node: Node, nodes: list[Node], values: dict[str, Any], individuals: pd
         mean = mean + pytensor.shared(covariate.design) @ _as_matrix(effects)
     for edge in node.markers:
         mean = mean + _genetic_value(node, edge, priors[edge.label])
-    for edge in node.parents:
-        parent = next(n for n in nodes if n.name == edge.node)
-        mean = mean + _weighted(node, edge, parent, values[edge.node], priors[edge.label])
+    for link in node.parents:
+        parent = next(n for n in nodes if n.name == link.node)
+        mean = mean + _weighted(node, link, parent, values[link.node], priors[link.label])
     variance = create(priors["residual_variance"], f"{node.name}_residual_variance", (node.dim,))
     return _likelihood(node, mean, variance, individuals)
 
@@ -257,12 +257,12 @@ def default_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
     variance = scale**2
     priors: dict[str, Any] = {}
     stretch = np.ones(len(node.columns))
-    for edge in node.parents:
-        parent = next(n for n in nodes if n.name == edge.node)
-        mean_g, sd_g = _activated_moments(edge, parent)
+    for link in node.parents:
+        parent = next(n for n in nodes if n.name == link.node)
+        mean_g, sd_g = _activated_moments(link, parent)
         stretch = stretch + np.sum((mean_g / sd_g) ** 2)
         sigma = scale[None, :] / sd_g[:, None]
-        priors[edge.label] = given.get(edge.label, Prior("Normal", mu=0.0, sigma=sigma))
+        priors[link.label] = given.get(link.label, Prior("Normal", mu=0.0, sigma=sigma))
     for covariate in node.covariates:
         sd_x = np.maximum(covariate.design.std(axis=0), 1e-12)
         sigma = 2.5 * scale[None, :] / sd_x[:, None]
@@ -314,8 +314,8 @@ def _complete(prior: Any, edge: MarkerEdge, node: Node, variance: np.ndarray) ->
     """A marker prior with its missing parts derived from the data."""
     if not isinstance(prior, MarkerPrior):
         raise InputError(
-            f"Equation {node.equation.formula!r}: the prior of markers {edge.label!r} is {prior!r}; "
-            "give a prior of marker effects such as BayesC() or MarkerEffects(inclusion=...)."
+            f"Equation {node.equation.formula!r}: the prior of markers {edge.label!r} is "
+            f"{prior!r}; give one of marker effects, such as BayesC()."
         )
     inclusion = 1.0 if prior.inclusion is None else prior.inclusion
     slab_variance = prior.slab_variance

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import arviz as az
 import numpy as np
@@ -115,17 +116,17 @@ def _doubts(table: pd.DataFrame, n_chains: int) -> list[str]:
     problems = []
     bad = table.index[table["r_hat"] > R_HAT_LIMIT]
     if len(bad):
-        worst = table["r_hat"].idxmax()
+        worst: Any = table["r_hat"].idxmax()
         problems.append(
             f"Chains disagree: R-hat of {', '.join(bad)} is above {R_HAT_LIMIT} (worst {worst}, "
-            f"{table.loc[worst, 'r_hat']:.3f}); run longer (more tune and draws) before using them."
+            f"{table["r_hat"].max():.3f}); run longer (more tune and draws) before using them."
         )
     low = table.index[table["ess_bulk"] < ESS_PER_CHAIN * n_chains]
     if len(low):
-        least = table["ess_bulk"].idxmin()
+        least: Any = table["ess_bulk"].idxmin()
         problems.append(
             f"Few effective draws: {', '.join(low)} (least {least}, "
-            f"{table.loc[least, 'ess_bulk']:.0f}, wanted {ESS_PER_CHAIN * n_chains}); draw more."
+            f"{table["ess_bulk"].min():.0f}, wanted {ESS_PER_CHAIN * n_chains}); draw more."
         )
     return problems
 
@@ -137,8 +138,8 @@ def _nuts_doubts(result: xr.DataTree) -> list[str]:
     problems = []
     if "diverging" in stats and int(stats["diverging"].sum()):
         problems.append(
-            f"{int(stats['diverging'].sum())} draws of NUTS diverged; raise target_accept (0.95) or "
-            "give the variances stronger priors."
+            f"{int(stats['diverging'].sum())} draws of NUTS diverged; raise target_accept (0.95) "
+            "or give the variances stronger priors."
         )
     if "reached_max_treedepth" in stats and float(stats["reached_max_treedepth"].mean()) > 0.01:
         problems.append(

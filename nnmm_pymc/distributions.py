@@ -1,4 +1,4 @@
-"""The one distribution of marker effects, and the genetic value they make: plain PyMC and PyTensor."""
+"""The one distribution of marker effects, and the genetic values they make."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class MarkerEffects(Continuous):
     >>> from nnmm_pymc import MarkerEffects
     >>> with pm.Model(coords={"marker": ["snp1", "snp2"]}):
     ...     inclusion = pm.Beta("inclusion", 1, 9)
-    ...     effects = MarkerEffects("effects", inclusion=inclusion, slab_variance=0.1, dims="marker")
+    ...     effects = MarkerEffects("effects", inclusion, slab_variance=0.1, dims="marker")
     """
 
     rv_type = MarkerEffectsRV
@@ -157,8 +157,8 @@ class GenotypeProduct(Op):
     def __init__(self, genotypes, transposed: bool = False):
         self.genotypes, self.transposed = genotypes, transposed
 
-    def make_node(self, values) -> Apply:
-        values = pt.as_tensor(values).astype("float64")
+    def make_node(self, *inputs: Any) -> Apply:
+        values = pt.as_tensor(inputs[0]).astype("float64")
         rows = self.genotypes.p if self.transposed else self.genotypes.n
         return Apply(
             self, [values], [pt.tensor(dtype="float64", shape=(rows, *values.type.shape[1:]))]

@@ -32,7 +32,8 @@ def fit_network(network: Network, **options: Any) -> xr.DataTree:
     -------
     xarray.DataTree
         With the groups of `sample`, ``constant_data`` (mean dosage of each marker) and
-        ``genetic_values`` (mean and sd over individuals; heritability and genetic variance by draw).
+        ``genetic_values`` (mean and sd of each individual; heritability and genetic variance by
+        draw).
     """
     result = sample(network.model, **options)
     result.attrs["network"] = describe(network.nodes)
@@ -104,8 +105,8 @@ def _dataset(
             values = np.concatenate(parts[node.name]).reshape(*shape, -1)
             out[f"{node.name}_{label}"] = _array(values, leading | columns)
         if node.terminal and shape[0] > 1:
-            values = np.concatenate(merit[node.name]).reshape(*shape, len(people), -1)
-            out[f"{node.name}_r_hat"] = az.rhat(_array(values, leading | by_individual))
+            by_draw = np.concatenate(merit[node.name]).reshape(*shape, len(people), -1)
+            out[f"{node.name}_r_hat"] = az.rhat(_array(by_draw, leading | by_individual))
     return xr.Dataset(out)
 
 

@@ -17,7 +17,7 @@ from nnmm_pymc.errors import InputError
 
 __all__ = ["ACTIVATIONS", "Equation", "Term"]
 
-#: Activations known by name in a formula; ``scale`` standardises an omic by its observed mean and sd.
+#: Activations known by name in a formula; ``scale`` standardises by the observed mean and sd.
 ACTIVATIONS = ("identity", "tanh", "sigmoid", "relu", "leaky_relu")
 
 

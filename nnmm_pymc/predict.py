@@ -3,7 +3,8 @@
 The breeding value of an individual for a node is the mean of the node given the genotype,
 
     E[z_k | x] = mu_k + covariates at their mean + sum_j x_j a_jk
-    E[y_t | x] = b_t + sum_k w_kt E[g(z_k) | x] + sum_j x_j d_jt,   z_k | x ~ N(E[z_k | x], sigma_k^2)
+    E[y_t | x] = b_t + sum_k w_kt E[g(z_k) | x] + sum_j x_j d_jt
+    z_k | x ~ N(E[z_k | x], sigma_k^2)
 
 so intercepts and the bend of g over the residuals of the omics are in it. JWAS reports
 ``sum_k w_k g(sum_j x_j a_jk)``: without the intercept of the omics, and g at the mean instead of
@@ -84,7 +85,7 @@ def _batches(
     result: xr.DataTree, nodes: list[NodeDescription], genotypes: Mapping[str, Genotypes]
 ) -> Iterator[Batch]:
     """Thinned posterior draws with the genetic values they give, some at a time."""
-    effects = result["effect_draws"].dataset if "effect_draws" in result.children else None
+    effects: Any = result["effect_draws"].dataset if "effect_draws" in result.children else None
     posterior = result["posterior"].dataset
     if effects is not None:
         posterior = posterior.isel(draw=np.asarray(effects["draw"].to_numpy(), int))

@@ -50,14 +50,15 @@ def create(prior: Any, name: str, dims: Sequence[str] = ()) -> Any:
 
 
 def _from_prior(prior: Prior, name: str, dims: Sequence[str]) -> Any:
-    distribution = getattr(pm, prior.name, None)
-    if not (inspect.isclass(distribution) and issubclass(distribution, pm.Distribution)):
+    found = getattr(pm, prior.name, None)
+    if not (inspect.isclass(found) and issubclass(found, pm.Distribution)):
         raise InputError(f"The prior of {name!r} names {prior.name!r}, which pymc does not have.")
+    distribution: Any = found
     parameters = {
         key: create(value, f"{name}_{key}", ()) if isinstance(value, Prior) else value
         for key, value in prior.parameters.items()
     }
-    own = tuple(dims) if prior.dims is None else prior.dims
+    own: Any = tuple(dims) if prior.dims is None else prior.dims
     try:
         return distribution(name, **parameters, dims=own or None)
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""Inner loops in numba: arrays and random numbers in, arrays out; nothing of PyMC or of this package.
+"""Inner loops in numba: arrays and random numbers in, arrays out; no PyMC.
 
 Genotypes are stored marker-major, ``(marker, individual)``, as int8 hard calls (negative = missing)
 or float32 dosages. A marker is centred when a tile of it is copied into cache, so the matrix itself

@@ -7,7 +7,7 @@ from numba import njit
 
 __all__ = ["FAST", "TILE", "centre_tile", "genetic_values", "marker_products", "masked_gram"]
 
-# Everything but the handling of NaN and infinity may be reordered: sums vectorise, bad input still shows.
+# Sums may be reordered, so they vectorise; NaN and infinity keep their meaning, so bad input shows.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 # Individuals per tile: four float32 markers and ten responses of this length stay in the L1 cache.
 TILE = 512

@@ -3,7 +3,8 @@
 Conditional of one effect, its inclusion integrated out of the draw of the effect. Response k has
 residual precision t, marker j has centred dosages x, r is the residual without marker j:
 
-    a | rest  =  0 with weight w_0,  N(m_c, 1 / C_c) with weight w_c / sqrt(v_c C_c) exp(m_c^2 C_c / 2)
+    a | rest  =  0                with weight  w_0
+                 N(m_c, 1 / C_c)  with weight  w_c / sqrt(v_c C_c) exp(m_c^2 C_c / 2)
     C_c = t x'x + 1 / v_c,   m_c = t x'r / C_c
 
 with (w_c, v_c) the prior weight and variance of the c-th normal of the slab

@@ -30,7 +30,7 @@ from nnmm_pymc.distributions import GenotypeProduct, MarkerEffectsRV
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.genotypes import genetic_values
 
-__all__ = ["ConditionalModel", "MarkerTerm", "PointFunction"]
+__all__ = ["ConditionalModel", "MarkerTerm", "PointFunction", "gradient"]
 
 Point = dict[str, np.ndarray]
 
@@ -51,7 +51,7 @@ class MarkerTerm:
     value: str
     dosages: np.ndarray
     centre: np.ndarray
-    held: SharedVariable | None = field(default=None, repr=False)
+    held: Any = field(default=None, repr=False)
     current: np.ndarray | None = field(default=None, repr=False)
 
     def exact_value(self, effects: np.ndarray) -> np.ndarray:
@@ -62,7 +62,6 @@ class MarkerTerm:
 
     def hold(self, effects: np.ndarray, value: np.ndarray) -> None:
         """Set the held value that belongs to `effects`."""
-        assert self.held is not None
         self.held.set_value(value, borrow=True)
         self.current = effects
 
@@ -83,6 +82,11 @@ class PointFunction:
 
     def __call__(self, point: Point, *leading: np.ndarray) -> list[np.ndarray]:
         return self.function(*leading, *(point[name] for name in self.names))
+
+
+def gradient(cost: Any, wrt: Any) -> Any:
+    """Gradient graph; zero where `wrt` does not enter."""
+    return pt.grad(cost, wrt, disconnected_inputs="ignore")
 
 
 class ConditionalModel:
@@ -157,9 +161,9 @@ class ConditionalModel:
 
     def deterministic(self, name: str) -> Any:
         """A named deterministic as a graph of value variables and held genetic values."""
-        variable = self.conditional[name]
+        variable: Any = self.conditional[name]
         if isinstance(variable, SharedVariable):
-            return variable * 1.0
+            return pt.as_tensor(variable) * 1.0
         return self.conditional.replace_rvs_by_values([variable])[0]
 
     def in_natural(self, graph: Any, value_name: str, natural: Variable) -> Any:

@@ -154,7 +154,7 @@ def _check_elementwise(conditional: ConditionalModel, value: str, family: str) -
     statistics = tuple(m for m in (0, 1, 2) if m == 0 or used[m])
     if len(statistics) < 2:
         return None
-    fixed = _only_normals(conditional, value) and np.allclose(*exponents, rtol=1e-9)
+    fixed = _only_normals(conditional, value) and np.allclose(exponents[0], exponents[1], rtol=1e-9)
     return Conjugate(value, family, statistics, exponents[0] if fixed else None)
 
 
@@ -172,7 +172,7 @@ def _only_normals(conditional: ConditionalModel, value: str) -> bool:
 
 
 def _separable(function, point, nodes) -> bool:
-    """Whether elements are independent given the rest: moving some leaves the others' derivative."""
+    """Whether elements are independent: moving some leaves the derivative of the others."""
     if np.size(nodes[0]) < 2:
         return True
     moved = np.random.default_rng(0).random(np.shape(nodes[0])) < 0.5

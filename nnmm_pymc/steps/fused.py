@@ -111,7 +111,8 @@ def _agrees(conditional: ConditionalModel, fused: FusedDensity, names: list[str]
     """Whether density differences and gradients are those of the model at the check points."""
     own = [conditional.values[n] for n in names]
     density = conditional.log_density(*own)
-    reference = conditional.compile([density, *pt.grad(density, own)], mode=QUICK_MODE)
+    slopes: Any = pt.grad(density, own)
+    reference = conditional.compile([density, *slopes], mode=QUICK_MODE)
     offsets = []
     for point in conditional.check_points:
         for shift in (0.0, 0.1):

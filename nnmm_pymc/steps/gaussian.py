@@ -1,8 +1,8 @@
 r"""Gibbs update of variables that are jointly Gaussian given the rest.
 
 Where the log density is quadratic in a stacked vector b, its gradient is :math:`h - P b`: the
-gradient at zero and in a few directions, all in one call, gives h and P exactly, and b is drawn from
-:math:`N(P^{-1} h, P^{-1})` (Rue & Held 2005, Gaussian Markov Random Fields, section 2.3).
+gradient at zero and in a few directions, all in one call, gives h and P exactly, and b is drawn
+from :math:`N(P^{-1} h, P^{-1})` (Rue & Held 2005, Gaussian Markov Random Fields, section 2.3).
 Elements that never meet in P share a direction (Curtis, Powell, Reid 1974, J Inst Math Appl
 13:117), so ten intercepts of ten omics take one, not ten.
 """

@@ -16,7 +16,7 @@ from nnmm_pymc.distributions import MarkerEffectsRV
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.genotypes import masked_gram
 from nnmm_pymc.kernels.markers import BLOCK, sweep
-from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, MarkerTerm
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, MarkerTerm, gradient
 
 __all__ = ["MarkerGibbs"]
 
@@ -87,7 +87,8 @@ class MarkerGibbs(BlockedStep):
             raise InputError(f"{self.vars[0].name!r} is not a MarkerEffects variable.")
         self.term: MarkerTerm = term
         self.stat = f"{term.effects}_included"
-        self.stats_dtypes_shapes = {self.stat: (np.float64, [])}
+        # Of the instance: two terms of one model must not report under one name.
+        self.stats_dtypes_shapes = {self.stat: (np.float64, [])}  # type: ignore[misc]
         self.stats_dtypes = [{self.stat: np.float64}]
         self.sweeps = 0
         self._inspect_likelihood()
@@ -96,20 +97,19 @@ class MarkerGibbs(BlockedStep):
     def _graphs(self) -> tuple[Any, Any]:
         """Gradient and diagonal second derivative of the log density in g, as matrices."""
         held = self.term.held
-        gradient = pt.grad(self.conditional.log_density(held), held)
-        curvature = -pt.grad(gradient.sum(), held, disconnected_inputs="ignore")
-        return gradient, curvature
+        slope = gradient(self.conditional.log_density(held), held)
+        return slope, -gradient(slope.sum(), held)
 
     def _inspect_likelihood(self) -> None:
         """Check that the likelihood is Gaussian in g and find which individuals count for what."""
         held = self.term.held
         if not self.conditional.factors_of(held):
             raise InputError(f"Genetic value {self.term.value!r} enters no likelihood.")
-        gradient, curvature = self._graphs()
+        slope, curvature = self._graphs()
         probe = held.type("probe")
-        product = -pt.grad((gradient * probe).sum(), held, disconnected_inputs="ignore")
+        product = -gradient((slope * probe).sum(), held)
         function = self.conditional.compile(
-            [gradient, curvature, product], leading=[probe], mode=QUICK_MODE
+            [slope, curvature, product], leading=[probe], mode=QUICK_MODE
         )
         rng = np.random.default_rng(0)
         keep = held.get_value()
@@ -156,12 +156,12 @@ class MarkerGibbs(BlockedStep):
         )
 
     def _compile(self) -> None:
-        gradient, curvature = self._graphs()
+        slope, curvature = self._graphs()
         n = self.term.dosages.shape[1]
-        gradient, curvature = gradient.reshape((n, -1)), curvature.reshape((n, -1))
+        slope, curvature = slope.reshape((n, -1)), curvature.reshape((n, -1))
         precision = curvature[self.first, np.arange(len(self.first))]
         scale = pt.where(precision > 0, precision, 1.0)
-        residual = (gradient / scale).T.astype("float32")
+        residual = (slope / scale).T.astype("float32")
         effects = self.conditional.rvs[self.term.effects]
         weights, variances = self.conditional.conditional.replace_rvs_by_values(
             list(effects.owner.inputs[2:4])

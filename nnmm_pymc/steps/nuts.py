@@ -99,7 +99,7 @@ class ConditionalNUTS(pm.NUTS):
 
     def _compile_curvature(self, density, own) -> None:
         probes = [v.type(f"{v.name}_probe") for v in own]
-        slopes = pt.grad(density, own)
+        slopes: Any = pt.grad(density, own)
         along = pt.sum([(s * p).sum() for s, p in zip(slopes, probes, strict=True)])
         images = pt.grad(along, own, disconnected_inputs="ignore")
         self._curvature = self.conditional.compile(images, leading=probes, mode=QUICK_MODE)

@@ -165,13 +165,12 @@ def _split_locations(
     A Gaussian variable that shares a factor with one of NUTS goes with it: missing omics and their
     weights are too strongly coupled to be moved one after the other.
     """
-    candidates, nuts = [], []
+    candidates: list[str] = []
+    nuts: list[str] = []
     for value in values:
         (candidates if gaussian_pattern(conditional, [value]) is not None else nuts).append(value)
     factors = {v: set(conditional.factors_of(conditional.values[v])) for v in values}
-    joined = True
-    while joined:
-        joined = [c for c in candidates if any(factors[c] & factors[v] for v in nuts)]
+    while joined := [c for c in candidates if any(factors[c] & factors[v] for v in nuts)]:
         nuts += joined
         candidates = [c for c in candidates if c not in joined]
     groups = []
