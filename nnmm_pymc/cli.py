@@ -66,12 +66,12 @@ def main() -> None:
 @app.command("demo")
 def demo_command(
     out: Out = Path("nnmm-run"),
-    draws: Draws = 2000,
+    draws: Draws = 1500,
     chains: Chains = 2,
     seed: Annotated[int, typer.Option(help="Of the data and the fit.")] = 1,
     overwrite: Overwrite = False,
 ) -> None:
-    """Simulate a population with known truth, fit it, and compare: about a minute."""
+    """Simulate a population with known truth, fit it, and compare: a minute or two."""
     _check_free(out, overwrite)
     data = simulate(600, 500, 5, activation="tanh", missing="cells", random_seed=seed)
     print(f"{data!r}; the phenotypes of the last {WITHHELD} individuals are withheld.")
@@ -85,7 +85,7 @@ def demo_command(
         ],
         [Equation("omics ~ 1 + geno", priors={"geno": BayesC()}), "y ~ 1 + tanh(omics)"],
     )
-    result = _fitted(network, draws=draws, tune=draws // 2, chains=chains, random_seed=seed)
+    result = _fitted(network, draws=draws, tune=500, chains=chains, random_seed=seed)
     _print_truth(result, data)
     _print_convergence(result)
     _write(result, out)

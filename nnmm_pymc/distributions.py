@@ -16,6 +16,7 @@ from pytensor.graph.op import Op
 from pytensor.tensor.random.basic import normal, uniform
 from pytensor.tensor.random.utils import normalize_size_param
 
+from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.genotypes import genetic_values, marker_products
 from nnmm_pymc.priors import MarkerPrior
 
@@ -108,6 +109,12 @@ class MarkerEffects(Continuous):
         )
         if not classes:
             inclusion, slab_variance = inclusion[..., None], slab_variance[..., None]
+        lengths = [p.type.shape[-1] for p in (inclusion, slab_variance)]
+        if None not in lengths and lengths[0] != lengths[1]:
+            raise InputError(
+                f"MarkerEffects: inclusion has {lengths[0]} classes and slab_variance "
+                f"{lengths[1]}; give one entry of each for every normal of the slab."
+            )
         return super().dist([inclusion, slab_variance], **kwargs)
 
 
@@ -130,8 +137,12 @@ def _marker_effects_logprob(op, values, rng, size, inclusion, slab_variance, **k
         - 0.5 * pt.log(2.0 * np.pi * slab_variance)
         - 0.5 * value[..., None] ** 2 / slab_variance
     )
-    single = inclusion.type.shape[-1] == 1 or slab_variance.type.shape[-1] == 1
-    log_slab = log_slab[..., 0] if single else pt.logsumexp(log_slab, axis=-1)
+    if inclusion.type.shape[-1] == 1:
+        log_slab = log_slab[..., 0]
+    else:
+        any_open = pt.any(open_, axis=-1)
+        log_slab = pt.logsumexp(pt.where(any_open[..., None], log_slab, 0.0), axis=-1)
+        log_slab = pt.where(any_open, log_slab, -np.inf)
     return check_parameters(
         pt.where(excluded, log_spike, log_slab),
         pt.all(inclusion >= 0.0),

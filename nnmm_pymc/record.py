@@ -84,7 +84,14 @@ class RecordPlan:
         point = conditional.check_points[0]
         free = {rv.name: value for value, rv in conditional.rvs.items()}
         sizes = {name: np.size(point[value]) for name, value in free.items()}
-        deterministics = {d.name: _size(model, d) for d in model.deterministics}
+        values = {t.value for t in conditional.terms}
+        # A row for every individual is data again, not a parameter: on request only.
+        deterministics = {
+            d.name: _size(model, d)
+            for d in model.deterministics
+            if d.name in keep
+            or not (d.name in values or "individual" in model.named_vars_to_dims.get(d.name, ()))
+        }
         self.stored = [
             name for name, size in (sizes | deterministics).items() if size <= LARGE or name in keep
         ]

@@ -820,30 +820,32 @@ def test_restoring_the_state_repeats_the_steps(case, request):
     assert_same_point(first, run(plan, point, 3))
 
 
-@pytest.mark.parametrize("case", ["factory", "linear"])
-def test_the_state_carries_over_to_a_new_plan(case, request):
+@pytest.fixture(scope="module")
+def twin(factory):
+    """The plan of the factory's network made once more, as another process would."""
+    return assign_steps(factory.model)
+
+
+def test_the_state_carries_over_to_a_new_plan(factory, twin):
     """A chain resumed by another process goes on as if it had not stopped."""
-    case = request.getfixturevalue(case)
-    plan = case.plan
+    plan = factory.plan
     plan.compound.setup_chain(np.random.default_rng(11), 10, 10)
     point = run(plan, points_of(plan)[0], 3)
     state = plan.compound.sampling_state
     first = run(plan, point, 3)
-    other = assign_steps(case.model)
-    other.compound.sampling_state = state
-    assert_same_point(first, run(other, point, 3))
+    twin.compound.sampling_state = state
+    assert_same_point(first, run(twin, point, 3))
 
 
-def test_a_chain_does_not_depend_on_the_one_before(network):
+def test_a_chain_does_not_depend_on_the_one_before(factory, twin):
     """After `setup_chain` the same seed and start give the same chain, whatever was run before."""
-    plan = network.plan
-    start, elsewhere = points_of(plan)[:2]
+    start, elsewhere = points_of(factory.plan)[:2]
+    twin.compound.setup_chain(np.random.default_rng(12), 10, 10)
+    point = run(twin, elsewhere, 7)
+    twin.compound.stop_tuning()
+    run(twin, point, 2)
     ends = []
-    for before in (start, elsewhere):
-        plan.compound.setup_chain(np.random.default_rng(12), 10, 10)
-        point = run(plan, before, 7)
-        plan.compound.stop_tuning()
-        run(plan, point, 2)
+    for plan in (factory.plan, twin):
         plan.compound.setup_chain(np.random.default_rng(13), 10, 10)
         ends.append(run(plan, start, 5))
     assert_same_point(*ends)

@@ -38,9 +38,9 @@ Point = dict[str, np.ndarray]
 QUICK_MODE = "FAST_COMPILE"
 # For functions that run once an iteration on whole arrays: NumPy does the work, and a minute of
 # compilation would buy a millisecond. Fusing element-wise nodes pays only where they are compiled.
-STEP_MODE = Mode(linker=VMLinker(use_cloop=False, c_thunks=False), optimizer="fast_run").excluding(
-    "fusion", "inplace", "BlasOpt"
-)
+STEP_MODE = Mode(
+    linker=VMLinker(use_cloop=False, c_thunks=False), optimizer="fast_run"
+).excluding("fusion", "inplace", "BlasOpt")
 
 
 @dataclass(eq=False)
@@ -172,6 +172,10 @@ class ConditionalModel:
         transform = self.conditional.rvs_to_transforms[rv]
         forward = natural if transform is None else transform.forward(natural, *rv.owner.inputs)
         return graph_replace(graph, {value: forward}, strict=False)
+
+    def in_value(self, graph: Any, value_name: str, value: Variable) -> Any:
+        """The graph with a value variable replaced by `value`, on the same scale."""
+        return graph_replace(graph, {self.values[value_name]: value}, strict=False)
 
     def to_value(self, value_name: str, natural: np.ndarray) -> np.ndarray:
         """Transform an untransformed draw to the scale of its value variable."""

@@ -21,7 +21,7 @@ from pytensor.tensor.random.basic import NormalRV
 
 from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS
 from nnmm_pymc.kernels.network import ACTIVATION_CODES, incomplete_rows_density
-from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
 
 __all__ = ["FusedDensity", "Side", "StandardNetwork", "fused_density", "register_network"]
 
@@ -39,14 +39,14 @@ class Side:
         Variables with their design matrices; the intercept has a column of ones.
     genetic_values : list of str
         Names of the genetic values in the mean.
-    variance : str or array
-        Name of the residual variance, or its value.
+    variance : str
+        Name of the residual variance.
     """
 
     observed: np.ndarray
     coefficients: dict[str, np.ndarray]
     genetic_values: list[str]
-    variance: str | np.ndarray
+    variance: str
 
     @property
     def design(self) -> np.ndarray:
@@ -83,7 +83,8 @@ def fused_density(conditional: ConditionalModel) -> FusedDensity | None:
     own = {network.missing, network.weights}
     own |= set(network.middle.coefficients) | set(network.terminal.coefficients)
     names = [v.name for v in conditional.model.value_vars if v.name in own]
-    if own != set(names):
+    variances = {network.middle.variance, network.terminal.variance}
+    if own != set(names) or not variances <= {rv.name for rv in conditional.model.free_RVs}:
         return None
     priors = {name: _normal_prior(conditional, name) for name in names if name != network.missing}
     if any(prior is None for prior in priors.values()):
@@ -175,9 +176,7 @@ class FusedDensity:
         }
         self._take_constants()
 
-    def _variance_function(self, variance: str | np.ndarray) -> Any:
-        if not isinstance(variance, str):
-            return lambda point: [np.asarray(variance, float)]
+    def _variance_function(self, variance: str) -> PointFunction:
         value = next(v for v, rv in self.conditional.rvs.items() if rv.name == variance)
         return self.conditional.compile([self.conditional.natural(value)])
 

@@ -17,6 +17,7 @@ from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.genotypes import masked_gram
 from nnmm_pymc.kernels.markers import BLOCK, sweep
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, MarkerTerm, gradient
+from nnmm_pymc.steps.scale import find_scale
 
 __all__ = ["MarkerGibbs"]
 
@@ -93,6 +94,7 @@ class MarkerGibbs(BlockedStep):
         self.sweeps = 0
         self._inspect_likelihood()
         self._compile()
+        self.scale = find_scale(self.conditional, term.effects)
 
     def _graphs(self) -> tuple[Any, Any]:
         """Gradient and diagonal second derivative of the log density in g, as matrices."""
@@ -202,10 +204,24 @@ class MarkerGibbs(BlockedStep):
         else:
             change = (before - residual).T.reshape(-1, *old.shape[1:])
             value = term.held.get_value(borrow=True) + change
-        term.hold(new, value)
         point = point.copy()
+        if self.scale is not None:
+            factor = self._draw_scale(point, residual, precision, value)
+            new, value = new * factor, value * factor
+        term.hold(new, value)
         point[term.effects] = new
         return point, [{self.stat: np.count_nonzero(new) / max(1, effects.shape[1])}]
+
+    def _draw_scale(self, point, residual, precision, value) -> np.ndarray:
+        """Draw the slab variance with the scaled effects; returns the factor of the effects."""
+        move = self.scale
+        genetic = value.reshape(len(value), -1).T * self.masks[self.pattern]
+        quadratic = precision * np.einsum("kn,kn->k", genetic, genetic)
+        linear = precision * np.einsum("kn,kn->k", genetic, residual)
+        log_variance = move.draw(point, quadratic, linear, self.rng)
+        factor = np.exp(0.5 * (log_variance - point[move.variance]))
+        point[move.variance] = log_variance
+        return factor
 
     @property
     def effects(self) -> np.ndarray | None:
