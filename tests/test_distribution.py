@@ -9,6 +9,7 @@ from pymc.logprob.utils import ParameterValueError
 from scipy.stats import kstest, norm
 
 from nnmm_pymc.distributions import MarkerEffects, genetic_value
+from nnmm_pymc.errors import InputError
 from nnmm_pymc.io import read_genotypes
 from nnmm_pymc.priors import MarkerPrior
 
@@ -66,12 +67,9 @@ def test_log_density_of_several_slab_classes():
     np.testing.assert_allclose(out, np.log(np.where(values == 0, 0.7, slab)), rtol=1e-12)
 
 
-def test_classes_that_differ_in_one_parameter_only():
-    """A variance (or probability) shared by all classes is not taken for a single class."""
-    values, inclusion = np.array([0.0, 0.5]), np.array([0.2, 0.3])
-    parameters = {"inclusion": inclusion, "slab_variance": np.array([2.0]), "classes": True}
-    expected = [np.log(0.5), np.log(0.5) + norm.logpdf(0.5, 0, np.sqrt(2.0))]
-    np.testing.assert_allclose(log_density(values, **parameters), expected, rtol=1e-12)
+def test_parameters_must_have_the_same_number_of_classes():
+    with pytest.raises(InputError, match="2 classes and slab_variance 1"):
+        MarkerEffects.dist(inclusion=[0.2, 0.3], slab_variance=[2.0], classes=True)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +153,14 @@ def test_gradient_through_masks_is_finite_and_right(classes):
                 m[which][c] += sign * 1e-6
             slope = (function(*moved[0])[0] - function(*moved[1])[0]) / 2e-6
             assert gradients[which][c] == pytest.approx(slope, rel=1e-5)
+
+
+def test_gradient_is_finite_where_one_class_is_closed():
+    probability = pt.dvector("probability")
+    rv = MarkerEffects.dist(probability, np.array([0.1, 1.0]), classes=True, shape=3)
+    density = pm.logp(rv, np.array([0.0, 0.2, -3.0])).sum()
+    gradient = pt.grad(density, probability).eval({probability: [0.5, 0.0]}, mode=QUICK)
+    assert np.isfinite(gradient[0])
 
 
 def test_without_a_name_it_describes_a_prior():

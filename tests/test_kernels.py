@@ -43,7 +43,7 @@ def test_products_are_those_of_the_dense_matrix(dtype, shape, n_responses):
 
 
 def test_values_and_products_are_adjoint():
-    """The gradient of a genetic value is right only if the two kernels are each other's transpose."""
+    """The gradient of a genetic value is right only if each kernel is the other's transpose."""
     dosages, centre, _ = make_genotypes(BLOCK + 3, TILE + 9, np.int8)
     rng = np.random.default_rng(2)
     effects, values = rng.normal(size=(BLOCK + 3, 2)), rng.normal(size=(2, TILE + 9))

@@ -24,6 +24,7 @@ from nnmm_pymc.steps import conjugate as conjugate_module
 from nnmm_pymc.steps.conjugate import conjugate_family
 from nnmm_pymc.steps.fused import fused_density
 from nnmm_pymc.steps.gaussian import gaussian_pattern
+from nnmm_pymc.steps.scale import find_scale, slice_sample
 
 QUICK = "FAST_COMPILE"
 
@@ -362,11 +363,13 @@ class FixedNumbers:
         return np.full(shape, self.normal)
 
 
-def test_first_marker_is_drawn_from_its_conditional(network):
+def test_first_marker_is_drawn_from_its_conditional(network, monkeypatch):
     """Mean, sd and probability of zero as the step itself has them, found by moving its numbers."""
     point = points_of(network.plan)[0]
     point["inclusion_logodds__"] = np.zeros(2)
     point["variance_log__"] = np.full(2, 1.0)
+    (step,) = steps_of(network.plan, "marker_gibbs")
+    monkeypatch.setattr(step, "scale", None)
 
     def drawn(uniform, normal):
         step = effects_step(network, point)
@@ -392,6 +395,75 @@ def test_first_marker_is_drawn_from_its_conditional(network):
         for a in mean[k] + sd[k] * np.array([-2.0, 0.3, 3.0]):
             implied = np.log1p(-zero) + stats.norm.logpdf(a, mean[k], sd[k])
             assert model_logp(a) - reference == pytest.approx(implied, abs=1e-3)
+
+
+@pytest.mark.statistical
+def test_slab_variance_moves_with_the_effects_it_scales(network):
+    """Draws given a / sqrt(v) against the model's density along that line, Jacobians included."""
+    (step,) = steps_of(network.plan, "marker_gibbs")
+    point, name = points_of(network.plan)[0], "slab_variance_log__"
+    step = effects_step(network, point)
+    assert step.scale.variance == name
+    start, effects = point[name], point["effects"]
+    included = np.count_nonzero(effects, axis=0)
+    assert np.all(included > 1)
+
+    def density(log_variance, k):
+        moved, log_v = effects.copy(), start.copy()
+        log_v[k] = log_variance
+        moved[:, k] *= np.exp(0.5 * (log_variance - start[k]))
+        logp = network.logp(point | {name: log_v, "effects": moved})
+        return logp + 0.5 * included[k] * log_variance
+
+    rng = np.random.default_rng(15)
+    residual, precision, _, _ = step.read(point)
+    value = step.term.held.get_value().T
+    state, draws = dict(point), []
+    for _ in range(6000):
+        quadratic = precision * np.sum(value * value, axis=1)
+        linear = precision * np.sum(value * residual, axis=1)
+        log_variance = step.scale.draw(state, quadratic, linear, rng)
+        factor = np.exp(0.5 * (log_variance - state[name]))[:, None]
+        residual, value = residual - (factor - 1) * value, factor * value
+        state[name] = log_variance
+        draws.append(log_variance)
+    draws = np.array(draws)[::5]
+    for k in range(2):
+        grid = np.linspace(draws[:, k].min() - 1, draws[:, k].max() + 1, 300)
+        height = np.array([density(v, k) for v in grid])
+        height = np.exp(height - height.max())
+        cumulative = np.concatenate([[0], np.cumsum((height[1:] + height[:-1]) / 2)])
+        cdf = np.interp(draws[:, k], grid, cumulative / cumulative[-1])
+        assert stats.kstest(cdf, "uniform").pvalue > 1e-4
+
+
+@pytest.mark.parametrize("case", ["swapped", "not proportional", "used elsewhere"])
+def test_a_variance_that_is_no_scale_is_not_moved_with_the_effects(case):
+    genotypes = make_genotypes(20, 4)
+    with pm.Model(coords={"marker": range(4), "omic": range(2)}) as model:
+        v = pm.InverseGamma("v", 3, 2, dims="omic")
+        slab = {"swapped": v[::-1], "not proportional": v + 0.1, "used elsewhere": v}[case]
+        effects = MarkerEffects(
+            "effects", inclusion=0.5, slab_variance=slab, dims=("marker", "omic")
+        )
+        value = pm.Deterministic("value", genetic_value(genotypes, effects))
+        sd = pt.sqrt(v) if case == "used elsewhere" else 1.0
+        pm.Normal("y", value, sd, observed=np.zeros((20, 2)))
+    assert find_scale(ConditionalModel(model), "effects") is None
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_slice_sampler_leaves_its_density_alone(shape):
+    """A skewed density on a scale other than the width of its steps."""
+    rng, point, draws = np.random.default_rng(16), np.zeros(shape), []
+    for _ in range(8000):
+        point = slice_sample(np.asarray(point), lambda x: 2.0 * x / 5 - np.exp(x / 5), rng)
+        assert np.shape(point) == shape
+        draws.append(np.array(point))
+    draws = np.exp(np.array(draws)[::8].reshape(1000, -1) / 5)
+    for column in draws.T:
+        assert stats.kstest(column, stats.gamma(2.0).cdf).pvalue > 1e-4
 
 
 def test_held_value_follows_the_effects(network):
@@ -790,6 +862,8 @@ def test_a_step_never_writes_into_its_point(case, request):
             assert set(point) == keys and all(point[k] is before[k] for k in keys)
             assert set(new) == keys
             own = {v.name for v in step.vars}
+            if getattr(step, "scale", None) is not None:
+                own.add(step.scale.variance)
             for name in keys - own:
                 np.testing.assert_array_equal(new[name], point[name])
             for name in keys:
@@ -910,7 +984,7 @@ def test_a_step_of_the_users_own_starts_anew_in_each_chain(factory):
 
 def test_recorded_values_belong_to_the_same_draw(network):
     """Genetic values, effects and transformed variables of a draw agree with each other."""
-    result = sampled(network.model, cores=1)
+    result = sampled(network.model, cores=1, keep=["value"])
     posterior = result["posterior"]
     x = make_genotypes(60, 70).centred()
     effects = posterior["effects"].to_numpy()

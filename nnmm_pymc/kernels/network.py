@@ -1,4 +1,4 @@
-"""Log density and gradient of the rows of a middle layer that have a missing cell.
+"""Log density and gradient of a standard network in one pass over the rows with missing cells.
 
 Row i, omic k, trait t, with e the weighted residual of the trait:
 
@@ -16,7 +16,7 @@ from numba import njit
 
 from nnmm_pymc.kernels.genotypes import FAST
 
-__all__ = ["ACTIVATION_CODES", "incomplete_rows_density"]
+__all__ = ["ACTIVATION_CODES", "network_density"]
 
 ACTIVATION_CODES = {"identity": 0, "tanh": 1, "sigmoid": 2, "relu": 3, "leaky_relu": 4}
 
@@ -38,7 +38,7 @@ def _activate(code, leak, z):
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
-def incomplete_rows_density(
+def _incomplete_rows(
     latent,
     cell,
     activated,
@@ -126,4 +126,75 @@ def incomplete_rows_density(
             grad_latent[index] += pull * slope[k] / scale[k] - push
             for c in range(middle_design.shape[1]):
                 grad_middle[c, k] += middle_design[r, c] * push
+    return total
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _quadratic(cross, linear, coefficients, precision, gradient):
+    """Complete data: minus sum over columns of (b'Ab / 2 - b'u) / s^2; adds the gradient."""
+    total = 0.0
+    for k in range(cross.shape[0]):
+        for a in range(cross.shape[1]):
+            image = 0.0
+            for b in range(cross.shape[2]):
+                image += cross[k, a, b] * coefficients[b, k]
+            total += precision[k] * coefficients[a, k] * (linear[a, k] - 0.5 * image)
+            gradient[a, k] += precision[k] * (linear[a, k] - image)
+    return total
+
+
+@njit(nogil=True, cache=True)
+def _take(q, index):
+    out = np.empty(index.shape)
+    for a in range(index.shape[0]):
+        for k in range(index.shape[1]):
+            out[a, k] = q[index[a, k]]
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _put(gradient, index, values):
+    for a in range(index.shape[0]):
+        for k in range(index.shape[1]):
+            gradient[index[a, k]] += values[a, k]
+
+
+@njit(nogil=True, cache=True)
+def network_density(q, gradient, data):
+    """Log density of the stacked variables up to a constant; `gradient` is overwritten.
+
+    Parameters
+    ----------
+    q, gradient : (m,) arrays
+    data : tuple
+        From `FusedDensity.data`: where each variable stands in q, the priors, the incomplete rows,
+        and the cross-products of the complete ones.
+    """
+    layout, priors, rows, complete = data
+    first, last, middle_index, trait_index, weight_index, mask = layout
+    prior_mean, prior_precision = priors
+    (middle_precision, trait_precision, middle_offset, trait_offset, cell, activated,
+     middle_design, traits, trait_design, centre, scale, code, leak) = rows
+    middle_cross, middle_linear, trait_cross, trait_linear = complete
+
+    gradient[:] = 0.0
+    middle, trait = _take(q, middle_index), _take(q, trait_index)
+    weights = _take(q, weight_index) * mask
+    n_omics = weights.shape[0]
+    both = np.vstack((weights, trait))
+    grad_middle, grad_both = np.zeros_like(middle), np.zeros_like(both)
+    total = _incomplete_rows(
+        q[first:last], cell, activated, middle_offset, middle_design, middle, middle_precision,
+        traits, trait_offset, trait_design, trait, trait_precision, weights, centre, scale, code,
+        leak, gradient[first:last], grad_middle, grad_both[n_omics:], grad_both[:n_omics],
+    )
+    total += _quadratic(middle_cross, middle_linear, middle, middle_precision, grad_middle)
+    total += _quadratic(trait_cross, trait_linear, both, trait_precision, grad_both)
+    _put(gradient, middle_index, grad_middle)
+    _put(gradient, weight_index, grad_both[:n_omics] * mask)
+    _put(gradient, trait_index, grad_both[n_omics:])
+    for i in range(len(q)):
+        away = q[i] - prior_mean[i]
+        gradient[i] -= prior_precision[i] * away
+        total -= 0.5 * prior_precision[i] * away * away
     return total

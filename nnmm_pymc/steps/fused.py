@@ -8,6 +8,7 @@ before it is used; a model that was extended falls back to PyTensor.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,7 +21,7 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.basic import NormalRV
 
 from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS
-from nnmm_pymc.kernels.network import ACTIVATION_CODES, incomplete_rows_density
+from nnmm_pymc.kernels.network import ACTIVATION_CODES, network_density
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
 
 __all__ = ["FusedDensity", "Side", "StandardNetwork", "fused_density", "register_network"]
@@ -174,6 +175,12 @@ class FusedDensity:
             side: self._variance_function(side.variance)
             for side in (network.middle, network.terminal)
         }
+        n_omics, n_traits = network.weight_mask.shape
+        self.indices = (
+            self._positions(list(network.middle.coefficients), n_omics),
+            self._positions(list(network.terminal.coefficients), n_traits),
+            self._positions([network.weights], n_traits),
+        )
         self._take_constants()
 
     def _variance_function(self, variance: str) -> PointFunction:
@@ -222,12 +229,8 @@ class FusedDensity:
         """Take in what changes once a draw: variances and genetic values."""
         net, held = self.network, _Held()
         n_omics, n_traits = net.middle.observed.shape[1], net.terminal.observed.shape[1]
-        held.middle_precision = 1.0 / np.broadcast_to(
-            self._variances[net.middle](point)[0], (n_omics,)
-        )
-        held.trait_precision = 1.0 / np.broadcast_to(
-            self._variances[net.terminal](point)[0], (n_traits,)
-        )
+        held.middle_precision = np.ones(n_omics) / self._variances[net.middle](point)[0]
+        held.trait_precision = np.ones(n_traits) / self._variances[net.terminal](point)[0]
         middle, trait = self._offset(net.middle), self._offset(net.terminal)
         held.middle_offset = middle[self.latent_rows, self.latent_columns]
         held.trait_offset = np.ascontiguousarray(trait[self.incomplete])
@@ -247,67 +250,42 @@ class FusedDensity:
             weights,
         )
 
-    def __call__(self, q: np.ndarray) -> tuple[float, np.ndarray]:
-        net, held, gradient = self.network, self.held, np.zeros_like(q)
-        point = {name: q[s] for name, s in self.slices.items()}
-        n_omics = net.middle.observed.shape[1]
-        middle, trait, weights = self.coefficients(point)
-        grad_middle, grad_trait = np.zeros_like(middle), np.zeros_like(trait)
-        grad_weights = np.zeros_like(weights)
-        logp = incomplete_rows_density(
-            point[net.missing],
+    @property
+    def data(self) -> tuple[Any, ...]:
+        """What `nnmm_pymc.kernels.network.network_density` needs, for the draw prepared."""
+        net, held = self.network, self.held
+        missing = self.slices[net.missing]
+        layout = (missing.start, missing.stop, *self.indices, net.weight_mask)
+        rows = (
+            held.middle_precision,
+            held.trait_precision,
+            held.middle_offset,
+            held.trait_offset,
             self.cell,
             self.activated,
-            held.middle_offset,
             self.middle_rows,
-            middle,
-            held.middle_precision,
             self.y_incomplete,
-            held.trait_offset,
             self.trait_rows,
-            trait,
-            held.trait_precision,
-            weights,
             net.centre,
             net.scale,
             ACTIVATION_CODES[net.activation],
             LEAK if net.activation == "leaky_relu" else 0.0,
-            gradient[self.slices[net.missing]],
-            grad_middle,
-            grad_trait,
-            grad_weights,
         )
-        logp += _quadratic(
-            self.middle_cross, held.middle_linear, middle, held.middle_precision, grad_middle
-        )
-        both, grad_both = np.vstack([weights, trait]), np.vstack([grad_weights, grad_trait])
-        logp += _quadratic(
-            self.trait_cross, held.trait_linear, both, held.trait_precision, grad_both
-        )
-        gradient[self.slices[net.weights]] = (grad_both[:n_omics] * net.weight_mask).ravel()
-        self._unstack(gradient, net.middle, grad_middle)
-        self._unstack(gradient, net.terminal, grad_both[n_omics:])
-        away = q - self.prior_mean
-        pull = self.prior_precision * away
-        gradient -= pull
-        return logp - 0.5 * float(away @ pull), gradient
+        complete = (self.middle_cross, held.middle_linear, self.trait_cross, held.trait_linear)
+        return layout, (self.prior_mean, self.prior_precision), rows, complete
 
-    def _unstack(self, gradient: np.ndarray, side: Side, stacked: np.ndarray) -> None:
-        start = 0
-        for name, design in side.coefficients.items():
-            stop = start + design.shape[1]
-            gradient[self.slices[name]] = stacked[start:stop].ravel()
-            start = stop
+    def __call__(self, q: np.ndarray) -> tuple[float, np.ndarray]:
+        gradient = np.empty_like(q)
+        return network_density(q, gradient, self.data), gradient
+
+    def _positions(self, names: Sequence[str], n_columns: int) -> np.ndarray:
+        """Where in the stacked vector each row of coefficients stands, (c, column)."""
+        parts = [np.arange(s.start, s.stop) for s in (self.slices[n] for n in names)]
+        empty = np.zeros((0, n_columns), int)
+        return np.vstack([empty, *(p.reshape(-1, n_columns) for p in parts)])
 
 
 def _stacked(point: Point, side: Side, n_columns: int) -> np.ndarray:
     """Coefficients of all design columns, (c, column)."""
     rows = [point[name].reshape(-1, n_columns) for name in side.coefficients]
     return np.vstack([np.zeros((0, n_columns)), *rows])
-
-
-def _quadratic(cross, linear, coefficients, precision, gradient) -> float:
-    """Complete data: sum over columns of -(b'Ab - 2 b'u) / (2 s^2); adds the gradient."""
-    image = np.einsum("kab,bk->ak", cross, coefficients)
-    gradient += precision * (linear - image)
-    return float(np.sum(precision * coefficients * (linear - 0.5 * image)))

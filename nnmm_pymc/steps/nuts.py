@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+from pymc.blocking import RaveledVars
 from pymc.model.core import ValueGradFunction
+from pymc.step_methods.hmc.base_hmc import DivergenceInfo, HMCStepData
+from pymc.step_methods.hmc.integration import State
 from pymc.step_methods.hmc.quadpotential import QuadPotentialDiagAdapt
 from pymc.util import get_value_vars_from_user_vars
 
+from nnmm_pymc.kernels.nuts import nuts_draw
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.fused import FusedDensity
 
@@ -122,6 +126,42 @@ class ConditionalNUTS(pm.NUTS):
         with np.errstate(all="ignore"):
             variance = 1.0 / np.abs(diagonal)
         return np.where(np.isfinite(variance), np.clip(variance, 1e-10, 1e10), 1.0)
+
+    def _hamiltonian_step(self, start, p0, step_size):
+        if self.fused is None:
+            return super()._hamiltonian_step(start, p0, step_size)
+        early = self.tune and self.iter_count < 200
+        depth = self.early_max_treedepth if early else self.max_treedepth
+        q, gradient, logp, error, info = nuts_draw(
+            start.q.data,
+            p0,
+            start.q_grad,
+            float(start.model_logp),
+            float(step_size),
+            self.potential._var,
+            depth,
+            np.where(self.rng.random(depth) < 0.5, 1, -1),
+            self.rng.random(2**depth + depth),
+            self.fused.data,
+        )
+        end = State(
+            RaveledVars(q, start.q.point_map_info), p0, p0, gradient, start.energy + error, logp, 0
+        )
+        stats = {
+            "depth": int(info[0]),
+            "tree_size": info[1],
+            "mean_tree_accept": info[2],
+            "energy": end.energy,
+            "energy_error": error,
+            "max_energy_error": info[4],
+            "reached_max_treedepth": not self.tune and info[3] + info[5] == 0,
+            "index_in_trajectory": 0,
+            "model_logp": logp,
+        }
+        divergence = None
+        if info[3]:
+            divergence = DivergenceInfo("Energy change in leapfrog step is too large.", None, end, end)
+        return HMCStepData(end, info[2], divergence, stats)
 
     def setup_chain(self, rng, tune: int, draws: int) -> None:
         super().setup_chain(rng, tune, draws)

@@ -1,0 +1,185 @@
+"""One NUTS draw for the density of a standard network, the whole trajectory in compiled code.
+
+Multinomial NUTS with the generalised U-turn check between and across subtrees (Hoffman & Gelman
+2014, JMLR 15:1593; Betancourt 2017, arXiv:1701.02434, appendix A), as in PyMC, whose adaptation of
+step size and mass matrix is used with it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from nnmm_pymc.kernels.network import network_density
+
+__all__ = ["nuts_draw"]
+
+# Energy error beyond which a trajectory counts as divergent.
+MAX_ENERGY_ERROR = 1000.0
+
+
+@njit(nogil=True, cache=True)
+def _leapfrog(q, p, gradient, step, inverse_mass, data):
+    half = p + 0.5 * step * gradient
+    moved = q + step * inverse_mass * half
+    new_gradient = np.empty_like(q)
+    logp = network_density(moved, new_gradient, data)
+    return moved, half + 0.5 * step * new_gradient, new_gradient, logp
+
+
+@njit(nogil=True, cache=True)
+def _energy(p, inverse_mass, logp):
+    return 0.5 * np.sum(p * p * inverse_mass) - logp
+
+
+@njit(nogil=True, cache=True)
+def _turning(p_sum, inverse_mass, p_first, p_last):
+    weighted = p_sum * inverse_mass
+    return np.dot(weighted, p_first) <= 0.0 or np.dot(weighted, p_last) <= 0.0
+
+
+@njit(nogil=True, cache=True)
+def _log_add(a, b):
+    top = max(a, b)
+    if top == -np.inf:
+        return top
+    return top + np.log(np.exp(a - top) + np.exp(b - top))
+
+
+@njit(nogil=True, cache=True)
+def _subtree(q, p, gradient, depth, step, start_energy, inverse_mass, uniforms, counters, data):
+    """Build a subtree of 2^depth states beyond (q, p).
+
+    Returns the innermost momentum, the outermost state, the sum of momenta, the proposal (position,
+    gradient, log density, energy), the log weight, and whether to stop (1 divergent, 2 turning).
+    `counters` holds the number of leapfrog steps, the sum of acceptance probabilities, the next
+    uniform, and the largest energy error.
+    """
+    if depth == 0:
+        new_q, new_p, new_gradient, logp = _leapfrog(q, p, gradient, step, inverse_mass, data)
+        energy = _energy(new_p, inverse_mass, logp)
+        error = energy - start_energy
+        counters[0] += 1
+        stop = 0
+        if not np.isfinite(error):
+            error = np.inf
+        if np.abs(error) > np.abs(counters[3]):
+            counters[3] = error
+        if error > MAX_ENERGY_ERROR:
+            stop = 1
+        counters[1] += min(1.0, np.exp(-error))
+        # fmt: off
+        return (
+            new_p, new_q, new_p, new_gradient, new_p.copy(),
+            new_q, new_gradient, logp, energy, -error, stop,
+        )
+    first = _subtree(
+        q, p, gradient, depth - 1, step, start_energy, inverse_mass, uniforms, counters, data
+    )
+    inner_p, q1, p1, g1, sum1, best_q, best_g, best_logp, best_energy, weight1, stop = first
+    if stop != 0:
+        return first
+    second = _subtree(
+        q1, p1, g1, depth - 1, step, start_energy, inverse_mass, uniforms, counters, data
+    )
+    inner2, q2, p2, g2, sum2, other_q, other_g, other_logp, other_energy, weight2, stop = second
+    total = _log_add(weight1, weight2)
+    p_sum = sum1 + sum2
+    if stop == 0:
+        index = int(counters[2])
+        counters[2] += 1
+        if np.log(uniforms[index]) < weight2 - total:
+            best_q, best_g, best_logp, best_energy = other_q, other_g, other_logp, other_energy
+        if (
+            _turning(p_sum, inverse_mass, inner_p, p2)
+            or _turning(sum1 + inner2, inverse_mass, inner_p, inner2)
+            or _turning(p1 + sum2, inverse_mass, p1, p2)
+        ):
+            stop = 2
+    return inner_p, q2, p2, g2, p_sum, best_q, best_g, best_logp, best_energy, total, stop
+
+
+@njit(nogil=True, cache=True)
+def nuts_draw(q, p, gradient, logp, step, inverse_mass, max_depth, directions, uniforms, data):
+    """Draw once.
+
+    Parameters
+    ----------
+    q, p, gradient : (m,) arrays
+        Position, momentum and gradient of the log density.
+    logp : float
+    step : float
+        Step size.
+    inverse_mass : (m,) array
+    max_depth : int
+    directions : (max_depth,) array of -1 and 1
+    uniforms : array of at least 2^max_depth + max_depth numbers
+    data : tuple
+        For `network_density`.
+
+    Returns
+    -------
+    q, gradient, logp, energy_error : of the new state
+    info : array
+        Depth, leapfrog steps, mean acceptance probability, divergent, largest energy error, whether
+        the trajectory turned.
+    """
+    start_energy = _energy(p, inverse_mass, logp)
+    counters = np.zeros(4)
+    left_q, left_p, left_g = q, p, gradient
+    right_q, right_p, right_g = q, p, gradient
+    p_sum = p.copy()
+    best_q, best_g, best_logp, best_energy = q, gradient, logp, start_energy
+    weight = 0.0
+    depth = 0
+    stop = 0
+    while depth < max_depth:
+        forward = directions[depth] > 0
+        # fmt: off
+        if forward:
+            inner, end_q, end_p, end_g, sum2, new_q, new_g, new_logp, new_energy, weight2, stop = (
+                _subtree(right_q, right_p, right_g, depth, step, start_energy, inverse_mass,
+                         uniforms, counters, data)
+            )
+            sum_left, sum_right = p_sum, sum2
+            left_end, right_begin = right_p, inner
+        else:
+            inner, end_q, end_p, end_g, sum2, new_q, new_g, new_logp, new_energy, weight2, stop = (
+                _subtree(left_q, left_p, left_g, depth, -step, start_energy, inverse_mass,
+                         uniforms, counters, data)
+            )
+            sum_left, sum_right = sum2, p_sum
+            left_end, right_begin = inner, left_p
+        # fmt: on
+        depth += 1
+        if stop != 0:
+            break
+        if forward:
+            right_q, right_p, right_g = end_q, end_p, end_g
+        else:
+            left_q, left_p, left_g = end_q, end_p, end_g
+        index = int(counters[2])
+        counters[2] += 1
+        # Biased towards the new half: the trajectory's ends are preferred to its beginning.
+        if np.log(uniforms[index]) < weight2 - weight:
+            best_q, best_g, best_logp, best_energy = new_q, new_g, new_logp, new_energy
+        weight = _log_add(weight, weight2)
+        p_sum = p_sum + sum2
+        if (
+            _turning(p_sum, inverse_mass, left_p, right_p)
+            or _turning(sum_left + right_begin, inverse_mass, left_p, right_begin)
+            or _turning(left_end + sum_right, inverse_mass, left_end, right_p)
+        ):
+            stop = 2
+            break
+    info = np.array(
+        [
+            depth,
+            counters[0],
+            counters[1] / max(1.0, counters[0]),
+            1.0 if stop == 1 else 0.0,
+            counters[3],
+            1.0 if stop == 2 else 0.0,
+        ]
+    )
+    return best_q, best_g, best_logp, best_energy - start_energy, info
