@@ -84,5 +84,8 @@ if __name__ == "__main__":
     for case in CASES:
         z = z_scores(case, draws)
         shown = ", ".join(f"{k} {z[k]:.2f}" for k in NAMES if k in z)
-        print(f"{case}: {len(z)} means, largest |z| {z.abs().max():.2f}, mean z^2 "
-              f"{(z**2).mean():.2f} ({shown})", flush=True)
+        print(
+            f"{case}: {len(z)} means, largest |z| {z.abs().max():.2f}, mean z^2 "
+            f"{(z**2).mean():.2f} ({shown})",
+            flush=True,
+        )

@@ -32,7 +32,7 @@ def omics_of(pattern: str, replicate: int) -> pd.DataFrame:
     return omics
 
 
-def run(pattern: str, replicate: int, draws: int = 4000, tune: int = 1000) -> dict[str, float]:
+def run(pattern: str, replicate: int, draws: int = 6000, tune: int = 1000) -> dict[str, float]:
     phenotypes = pd.read_csv(DATA / "y.csv", index_col=0)
     phenotypes.iloc[N_TRAIN:] = np.nan
     network = nn.Network(

@@ -128,7 +128,8 @@ def _node(node: Node, nodes: list[Node], values: dict[str, Any], individuals: pd
     for covariate in node.covariates:
         dims = (_level_dim(node, covariate.label), node.dim)
         effects = create(priors[covariate.label], f"{node.name}_{covariate.label}", dims)
-        mean = mean + pytensor.shared(covariate.design) @ _as_matrix(effects)
+        effects = effects + np.zeros((covariate.design.shape[1], len(node.columns)))
+        mean = mean + pytensor.shared(covariate.design) @ effects
     for edge in node.markers:
         mean = mean + _genetic_value(node, edge, priors[edge.label])
     for link in node.parents:
@@ -136,10 +137,6 @@ def _node(node: Node, nodes: list[Node], values: dict[str, Any], individuals: pd
         mean = mean + _weighted(node, link, parent, values[link.node], priors[link.label])
     variance = create(priors["residual_variance"], f"{node.name}_residual_variance", (node.dim,))
     return _likelihood(node, mean, variance, individuals)
-
-
-def _as_matrix(effects: Any) -> Any:
-    return effects if effects.ndim == 2 else effects[:, None]
 
 
 def _genetic_value(node: Node, edge: MarkerEdge, prior: MarkerPrior) -> Any:
@@ -166,7 +163,8 @@ def _weighted(node: Node, edge: ParentEdge, parent: Node, values: Any, prior: An
         values = (values - centre[columns]) / scale[columns]
     activated = pytensor_activation(edge.activation)(values)
     dims = (_parent_dim(node, edge, parent), node.dim)
-    weights = _as_matrix(create(prior, f"{node.name}_{edge_name(node, edge)}", dims))
+    weights = create(prior, f"{node.name}_{edge_name(node, edge)}", dims)
+    weights = weights + np.zeros((len(columns), len(node.columns)))
     if edge.mask is not None:
         weights = weights * edge.mask.astype(float)
     return activated @ weights

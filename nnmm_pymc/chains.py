@@ -43,9 +43,14 @@ def available_cores() -> int:
 
 
 def run_chain(
-    task: ChainTask, start: Point, seed: np.random.SeedSequence, report: Callable[[int, int], None]
+    task: ChainTask,
+    initial: Any,
+    start: Point,
+    seed: np.random.SeedSequence,
+    report: Callable[[int, int], None],
 ) -> ChainRecord:
-    """Run one chain from a start and a seed; nothing of other chains enters."""
+    """Run one chain from a start, a seed, and the steps' initial state; no other chain enters."""
+    task.step.sampling_state = initial
     task.step.setup_chain(np.random.default_rng(seed), task.tune, task.draws)
     record = ChainRecord.start(task.record, start)
     point, divergences = start, 0
@@ -56,6 +61,7 @@ def run_chain(
             task.step.stop_tuning()
         point, stats = task.step.step(point)
         if iteration >= task.tune:
+            task.record.conditional.refresh(point)
             record.add(point, stats)
             divergences += sum(bool(s.get("diverging", False)) for s in stats)
         report(iteration + 1, divergences)
@@ -73,18 +79,19 @@ def run_chains(
     """Run all chains, `cores` at a time, each on one BLAS thread."""
     total = task.tune + task.draws
     with threadpool_limits(1), _Bars(len(starts), total, progressbar) as bars:
+        initial = task.step.sampling_state
         # What is compiled lazily is compiled here, once, not in every child.
         task.step.setup_chain(np.random.default_rng(0), 1, 1)
         task.step.step(starts[0])
         if cores == 1 or len(starts) == 1 or "fork" not in multiprocessing.get_all_start_methods():
             return [
-                run_chain(task, start, seed, bars.throttled(chain))
+                run_chain(task, initial, start, seed, bars.throttled(chain))
                 for chain, (start, seed) in enumerate(zip(starts, seeds, strict=True))
             ]
-        return _run_forked(task, starts, seeds, cores, bars)
+        return _run_forked(task, initial, starts, seeds, cores, bars)
 
 
-def _child(pipe: Connection, task: ChainTask, start: Point, seed: Any) -> None:
+def _child(pipe: Connection, task: ChainTask, initial: Any, start: Point, seed: Any) -> None:
     last = 0.0
 
     def report(done: int, divergences: int) -> None:
@@ -95,7 +102,7 @@ def _child(pipe: Connection, task: ChainTask, start: Point, seed: Any) -> None:
             pipe.send(("progress", (done, divergences)))
 
     try:
-        pipe.send(("record", run_chain(task, start, seed, report)))
+        pipe.send(("record", run_chain(task, initial, start, seed, report)))
     except BaseException as error:
         pipe.send(("error", (type(error).__name__, str(error), traceback.format_exc())))
     finally:
@@ -103,7 +110,7 @@ def _child(pipe: Connection, task: ChainTask, start: Point, seed: Any) -> None:
 
 
 def _run_forked(
-    task: ChainTask, starts: list[Point], seeds: list[Any], cores: int, bars: _Bars
+    task: ChainTask, initial: Any, starts: list[Point], seeds: list[Any], cores: int, bars: _Bars
 ) -> list[ChainRecord]:
     context = multiprocessing.get_context("fork")
     records: dict[int, ChainRecord] = {}
@@ -115,7 +122,9 @@ def _run_forked(
                 chain = waiting.pop(0)
                 receiver, sender = context.Pipe(duplex=False)
                 process = context.Process(
-                    target=_child, args=(sender, task, starts[chain], seeds[chain]), daemon=True
+                    target=_child,
+                    args=(sender, task, initial, starts[chain], seeds[chain]),
+                    daemon=True,
                 )
                 process.start()
                 sender.close()

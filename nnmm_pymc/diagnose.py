@@ -119,14 +119,14 @@ def _doubts(table: pd.DataFrame, n_chains: int) -> list[str]:
         worst: Any = table["r_hat"].idxmax()
         problems.append(
             f"Chains disagree: R-hat of {', '.join(bad)} is above {R_HAT_LIMIT} (worst {worst}, "
-            f"{table["r_hat"].max():.3f}); run longer (more tune and draws) before using them."
+            f"{table['r_hat'].max():.3f}); run longer (more tune and draws) before using them."
         )
     low = table.index[table["ess_bulk"] < ESS_PER_CHAIN * n_chains]
     if len(low):
         least: Any = table["ess_bulk"].idxmin()
         problems.append(
             f"Few effective draws: {', '.join(low)} (least {least}, "
-            f"{table["ess_bulk"].min():.0f}, wanted {ESS_PER_CHAIN * n_chains}); draw more."
+            f"{table['ess_bulk'].min():.0f}, wanted {ESS_PER_CHAIN * n_chains}); draw more."
         )
     return problems
 

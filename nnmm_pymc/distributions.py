@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pymc.logprob.abstract import _logprob
 from pymc.pytensorf import normalize_rng_param
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
+from pytensor.link.numba.dispatch.basic import generate_fallback_impl, numba_funcify
 from pytensor.tensor.random.basic import normal, uniform
 from pytensor.tensor.random.utils import normalize_size_param
 
@@ -192,6 +194,14 @@ class GenotypeProduct(Op):
     def infer_shape(self, node, shapes):
         rows = self.genotypes.p if self.transposed else self.genotypes.n
         return [(pt.constant(rows, dtype="int64"), *shapes[0][1:])]
+
+
+@numba_funcify.register(GenotypeProduct)
+def _numba_genotype_product(op, node=None, **kwargs):
+    # Already compiled inside; PyTensor need not warn that it calls Python for it.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return generate_fallback_impl(op, node=node, **kwargs)
 
 
 def genetic_value(genotypes, effects):

@@ -130,7 +130,7 @@ def _starts(
         for name, value in values.items():
             if name not in names:
                 raise InputError(f"initvals names {name!r}, which is no free variable.")
-            point[names[name]] = conditional.to_value(names[name], np.asarray(value, float))
+            point[names[name]] = conditional.to_value(names[name], value, point)
     return points
 
 

@@ -173,8 +173,21 @@ def network_density(q, gradient, data):
     layout, priors, rows, complete = data
     first, last, middle_index, trait_index, weight_index, mask = layout
     prior_mean, prior_precision = priors
-    (middle_precision, trait_precision, middle_offset, trait_offset, cell, activated,
-     middle_design, traits, trait_design, centre, scale, code, leak) = rows
+    (
+        middle_precision,
+        trait_precision,
+        middle_offset,
+        trait_offset,
+        cell,
+        activated,
+        middle_design,
+        traits,
+        trait_design,
+        centre,
+        scale,
+        code,
+        leak,
+    ) = rows
     middle_cross, middle_linear, trait_cross, trait_linear = complete
 
     gradient[:] = 0.0
@@ -184,9 +197,27 @@ def network_density(q, gradient, data):
     both = np.vstack((weights, trait))
     grad_middle, grad_both = np.zeros_like(middle), np.zeros_like(both)
     total = _incomplete_rows(
-        q[first:last], cell, activated, middle_offset, middle_design, middle, middle_precision,
-        traits, trait_offset, trait_design, trait, trait_precision, weights, centre, scale, code,
-        leak, gradient[first:last], grad_middle, grad_both[n_omics:], grad_both[:n_omics],
+        q[first:last],
+        cell,
+        activated,
+        middle_offset,
+        middle_design,
+        middle,
+        middle_precision,
+        traits,
+        trait_offset,
+        trait_design,
+        trait,
+        trait_precision,
+        weights,
+        centre,
+        scale,
+        code,
+        leak,
+        gradient[first:last],
+        grad_middle,
+        grad_both[n_omics:],
+        grad_both[:n_omics],
     )
     total += _quadratic(middle_cross, middle_linear, middle, middle_precision, grad_middle)
     total += _quadratic(trait_cross, trait_linear, both, trait_precision, grad_both)

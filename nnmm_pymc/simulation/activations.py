@@ -13,6 +13,7 @@ from nnmm_pymc.errors import InputError
 
 Array = NDArray[np.float64]
 
+
 def resolve_activation(activation: Any) -> tuple[Callable[[Array], Array], str]:
     """The elementwise function and its name; a user's own is checked at every call."""
     if isinstance(activation, str) and activation in NUMPY_ACTIVATIONS:

@@ -174,7 +174,7 @@ def simulate(
     residual = rng_residuals.standard_normal(direct.shape) * np.sqrt(residual_variance)
     y = b + activated @ w + direct + residual
     known = activation if isinstance(activation, str) else g
-    expected, _ = gaussian_moments(known, mean + genetic, np.sqrt(1 - h2), nodes=40)
+    expected, _ = gaussian_moments(known, mean + genetic, np.sqrt(1 - h2))
 
     hidden = _hidden_cells(missing, missing_fraction, z.shape, rng_omics_missing)
     hidden_traits = _hidden_cells("cells", phenotype_missing, y.shape, rng_traits_missing)

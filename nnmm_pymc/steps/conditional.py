@@ -25,6 +25,7 @@ from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors
 from pytensor.link.vm import VMLinker
+from pytensor.tensor.elemwise import DimShuffle
 
 from nnmm_pymc.distributions import GenotypeProduct, MarkerEffectsRV
 from nnmm_pymc.errors import InputError
@@ -38,9 +39,9 @@ Point = dict[str, np.ndarray]
 QUICK_MODE = "FAST_COMPILE"
 # For functions that run once an iteration on whole arrays: NumPy does the work, and a minute of
 # compilation would buy a millisecond. Fusing element-wise nodes pays only where they are compiled.
-STEP_MODE = Mode(
-    linker=VMLinker(use_cloop=False, c_thunks=False), optimizer="fast_run"
-).excluding("fusion", "inplace", "BlasOpt")
+STEP_MODE = Mode(linker=VMLinker(use_cloop=False, c_thunks=False), optimizer="fast_run").excluding(
+    "fusion", "inplace", "BlasOpt"
+)
 
 
 @dataclass(eq=False)
@@ -157,7 +158,19 @@ class ConditionalModel:
         """Untransformed value of a free variable as a graph of the value variables."""
         rv, value = self.rvs[value_name], self.values[value_name]
         transform = self.conditional.rvs_to_transforms[rv]
-        return value if transform is None else transform.backward(value, *rv.owner.inputs)
+        if transform is None:
+            return value
+        return self._of_values(transform.backward(value, *rv.owner.inputs))
+
+    def _of_values(self, graph: Any) -> Any:
+        return self.conditional.replace_rvs_by_values([graph])[0]
+
+    def _forward(self, value_name: str, natural: Any) -> Any:
+        rv = self.rvs[value_name]
+        transform = self.conditional.rvs_to_transforms[rv]
+        if transform is None:
+            return natural
+        return self._of_values(transform.forward(natural, *rv.owner.inputs))
 
     def deterministic(self, name: str) -> Any:
         """A named deterministic as a graph of value variables and held genetic values."""
@@ -168,22 +181,17 @@ class ConditionalModel:
 
     def in_natural(self, graph: Any, value_name: str, natural: Variable) -> Any:
         """The graph with a value variable expressed by the untransformed variable `natural`."""
-        rv, value = self.rvs[value_name], self.values[value_name]
-        transform = self.conditional.rvs_to_transforms[rv]
-        forward = natural if transform is None else transform.forward(natural, *rv.owner.inputs)
-        return graph_replace(graph, {value: forward}, strict=False)
+        forward = self._forward(value_name, natural)
+        return graph_replace(graph, {self.values[value_name]: forward}, strict=False)
 
     def in_value(self, graph: Any, value_name: str, value: Variable) -> Any:
         """The graph with a value variable replaced by `value`, on the same scale."""
         return graph_replace(graph, {self.values[value_name]: value}, strict=False)
 
-    def to_value(self, value_name: str, natural: np.ndarray) -> np.ndarray:
-        """Transform an untransformed draw to the scale of its value variable."""
-        rv = self.rvs[value_name]
-        transform = self.conditional.rvs_to_transforms[rv]
-        if transform is None:
-            return np.asarray(natural, dtype=rv.dtype)
-        return np.asarray(transform.forward(natural, *rv.owner.inputs).eval(mode=QUICK_MODE))
+    def to_value(self, value_name: str, natural: np.ndarray, point: Point) -> np.ndarray:
+        """Transform an untransformed value to the scale of its value variable, the rest given."""
+        forward = self._forward(value_name, pt.as_tensor(np.asarray(natural, dtype=float)))
+        return np.asarray(self.compile([forward], mode=QUICK_MODE)(point)[0])
 
     def compile(self, outputs, leading: Sequence[Variable] = (), mode=None) -> PointFunction:
         """Compile graphs of value variables and held values to a function of a point."""
@@ -205,28 +213,67 @@ class ConditionalModel:
         return self.prior_points(seed=20_260, size=2)
 
     def prior_points(self, seed: int, size: int) -> list[Point]:
-        """Points drawn from the prior; a flat variable starts near its support point."""
+        """Points drawn from the prior.
+
+        A variable whose prior has no draws (flat), or none that arithmetic can hold (an inverse
+        gamma of 0.001), starts around its support point instead, one unit on its own scale away.
+        """
+        improper = {
+            value for value, rv in self.rvs.items() if isinstance(rv.owner.op, FlatRV | HalfFlatRV)
+        }
+        with np.errstate(all="ignore"):
+            improper |= self._undrawable(seed, improper)
+            for point in self._drawn(seed, 10, improper):
+                improper |= {v for v, x in point.items() if not _holdable(x, self._bounded(v))}
+            points = self._drawn(seed, size, improper)
+        return points
+
+    def _undrawable(self, seed: int, held: set[str]) -> set[str]:
+        """Variables of which a draw fails, not only is infinite."""
+        try:
+            self._drawn(seed, 10, held)
+        except ZeroDivisionError:
+            return {v for v in set(self.rvs) - held if self._fails(seed, v)}
+        return set()
+
+    def _fails(self, seed: int, value_name: str) -> bool:
+        try:
+            self._drawn(seed, 10, set(self.rvs) - {value_name})
+        except ZeroDivisionError:
+            return True
+        return False
+
+    def _bounded(self, value_name: str) -> bool:
+        return self.conditional.rvs_to_transforms[self.rvs[value_name]] is not None
+
+    def _drawn(self, seed: int, size: int, held: set[str]) -> list[Point]:
+        """Prior draws on the scale of the value variables, those of `held` near their supports."""
         rng = np.random.default_rng(seed)
         start = self.model.initial_point()
-        flat = {
-            rv.name: start[self.model.rvs_to_values[rv].name]
-            for rv in self.model.free_RVs
-            if isinstance(rv.owner.op, FlatRV | HalfFlatRV)
-        }
-        half = {rv.name for rv in self.model.free_RVs if isinstance(rv.owner.op, HalfFlatRV)}
-        model = pm.do(self.model, flat, prune_vars=False) if flat else self.model
-        free = [rv.name for rv in model.free_RVs]
-        draw = pymc_compile([], [model[name] for name in free], random_seed=seed, mode=QUICK_MODE)
+        names = {value: rv.name for value, rv in self.rvs.items()}
+        natural = {v: self.compile([self.natural(v)], mode=QUICK_MODE) for v in held}
+        fixed = {names[v]: natural[v](start)[0] for v in held}
+        model = pm.do(self.model, fixed, prune_vars=False) if fixed else self.model
+        free = [v for v in names if v not in held]
+        outputs = []
+        for value in free:
+            rv = model[names[value]]
+            transform = model.rvs_to_transforms[rv]
+            outputs.append(rv if transform is None else transform.forward(rv, *rv.owner.inputs))
+        draw = pymc_compile([], outputs, random_seed=seed, mode=QUICK_MODE)
         points = []
         for _ in range(size):
-            values = {}
-            for name, at in flat.items():
-                noise = rng.normal(size=at.shape)
-                values[name] = np.exp(at + noise) if name in half else at + noise
-                model[name].set_value(values[name])
-            values |= dict(zip(free, draw(), strict=True))
-            points.append({v: self.to_value(v, values[rv.name]) for v, rv in self.rvs.items()})
+            point = {v: start[v] + rng.normal(size=start[v].shape) for v in held}
+            for v in held:
+                model[names[v]].set_value(natural[v](start | point)[0])
+            drawn = dict(zip(free, map(np.asarray, draw()), strict=True))
+            points.append({v: (point | drawn)[v] for v in self.rvs})
         return points
+
+
+def _holdable(x: np.ndarray, transformed: bool) -> bool:
+    """Whether a draw is finite and, on a log or log-odds scale, within e^-50 and e^50."""
+    return bool(np.all(np.isfinite(x))) and not (transformed and np.abs(x).max(initial=0) > 50)
 
 
 def _marker_effects(model: pm.Model) -> list[Any]:
@@ -234,8 +281,12 @@ def _marker_effects(model: pm.Model) -> list[Any]:
 
 
 def _strip_views(variable: Variable) -> Variable:
-    """The variable behind the view that makes a Deterministic of it."""
-    while variable.owner is not None and isinstance(variable.owner.op, ViewOp):
+    """The variable behind the view of a Deterministic and behind axes of length one."""
+    while variable.owner is not None:
+        op = variable.owner.op
+        kept = [d for d in op.new_order if d != "x"] if isinstance(op, DimShuffle) else None
+        if not isinstance(op, ViewOp) and (kept is None or kept != sorted(kept)):
+            break
         variable = variable.owner.inputs[0]
     return variable
 
@@ -256,14 +307,18 @@ def _marker_term(model: pm.Model, effects: Any) -> MarkerTerm:
         if "dot" in type(op).__name__.lower() or "matmul" in str(op).lower():
             matrix = inputs[0]
             if len(inputs) == 2 and inputs[1] is effects and _is_data(matrix):
-                dosages = np.ascontiguousarray(_data(matrix).T, dtype=np.float32)
-                return MarkerTerm(
-                    name, deterministic.name, dosages, np.zeros(len(dosages), np.float32)
-                )
+                return MarkerTerm(name, deterministic.name, *_shifted(_data(matrix)))
     raise InputError(
         f"No genetic value of the marker effects {name!r} was found; write "
         f"pm.Deterministic('genetic_value', genetic_value(genotypes, {name})) in the model."
     )
+
+
+def _shifted(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Dosages and centres whose difference is the matrix: a negative dosage would mean missing."""
+    least = matrix.min(axis=0)
+    dosages = np.ascontiguousarray((matrix - least).T, dtype=np.float32)
+    return dosages, (-least).astype(np.float32)
 
 
 def _is_data(variable: Variable) -> bool:

@@ -159,30 +159,40 @@ def _check_elementwise(conditional: ConditionalModel, value: str, family: str) -
 
 
 def _only_normals(conditional: ConditionalModel, value: str) -> bool:
-    """Whether a variable occurs in densities of normal variables and its own, and no others."""
+    """Whether a variable is a fixed function of the variances of normals, and nothing else."""
     model = conditional.conditional
     own = conditional.rvs[value]
-    if set(ancestors(own.owner.inputs)) & set(model.basic_RVs):
+    random = set(model.basic_RVs)
+    if set(ancestors(own.owner.inputs)) & random:
         return False
-    names = conditional.factors_of(conditional.values[value])
-    variables = [model[name] for name in names]
-    return all(
-        v is own or (v in model.basic_RVs and isinstance(v.owner.op, NormalRV)) for v in variables
-    )
+    for name in conditional.factors_of(conditional.values[value]):
+        variable = model[name]
+        if variable is own:
+            continue
+        if variable not in random or not isinstance(variable.owner.op, NormalRV):
+            return False
+        if set(ancestors([variable.owner.inputs[3]])) & random != {own}:
+            return False
+    return True
 
 
 def _separable(function, point, nodes) -> bool:
-    """Whether elements are independent: moving some leaves the derivative of the others."""
-    if np.size(nodes[0]) < 2:
-        return True
-    moved = np.random.default_rng(0).random(np.shape(nodes[0])) < 0.5
-    moved.flat[0], moved.flat[-1] = True, False
+    """Whether elements are independent: moving some leaves the derivative of the others.
+
+    Any two elements differ in a bit of their index, so splits by bits tell every pair apart.
+    """
+    size = np.size(nodes[0])
     before = function(point, nodes[0])
-    after = function(point, np.where(moved, nodes[1], nodes[0]))
-    return all(
-        np.abs(a - b)[~moved].max() <= _TOLERANCE * (np.abs(b).max() + 1e-300)
-        for a, b in zip(after, before, strict=True)
-    )
+    index = np.arange(size).reshape(np.shape(nodes[0]))
+    for bit in range(max(0, size - 1).bit_length()):
+        for side in (0, 1):
+            moved = (index >> bit) & 1 == side
+            after = function(point, np.where(moved, nodes[1], nodes[0]))
+            for a, b in zip(after, before, strict=True):
+                still = np.abs(a - b)[~moved]
+                if still.size and still.max() > _TOLERANCE * (np.abs(b).max() + 1e-300):
+                    return False
+    return True
 
 
 def _check_simplex(conditional: ConditionalModel, value: str) -> Conjugate | None:
@@ -295,6 +305,7 @@ def _draw(c: Conjugate, at, gradients, rng: np.random.Generator) -> np.ndarray:
     """Draw from the full conditional and return it on the scale of the value variable."""
     if c.family == "simplex":
         counts = _simplex_counts(at, gradients)
+        _proper(c, counts > -1)
         draw = rng.standard_gamma(counts + 1.0)
         draw = np.maximum(draw / draw.sum(axis=-1, keepdims=True), 1e-300)
         log_draw = np.log(draw)
@@ -331,6 +342,12 @@ def _draw_positive(c: Conjugate, eta: dict[int, np.ndarray], rng) -> np.ndarray:
         return rng.standard_gamma(shape) / (0.5 * eta[2])
     chi, psi = np.maximum(eta[1], 1e-290), eta[2]
     _proper(c, psi > 0)
+    # Without the term in 1/v the conditional is a gamma; the general sampler fails near there.
+    gamma = (shape > 0) & (chi * psi < 1e-14)
+    if np.any(gamma):
+        draw = rng.standard_gamma(np.where(gamma, shape, 1.0)) / (0.5 * psi)
+        rest = _draw_positive(c, {0: eta[0], 1: np.where(gamma, 1.0, chi), 2: psi}, rng)
+        return np.where(gamma, draw, rest)
     if np.allclose(shape, 0.5, rtol=0, atol=1e-9):
         # 1/v is inverse Gaussian with mean sqrt(psi/chi) and shape psi.
         return 1.0 / rng.wald(np.sqrt(psi / chi), psi)

@@ -87,6 +87,13 @@ def fused_density(conditional: ConditionalModel) -> FusedDensity | None:
     variances = {network.middle.variance, network.terminal.variance}
     if own != set(names) or not variances <= {rv.name for rv in conditional.model.free_RVs}:
         return None
+    shapes = {n: conditional.check_points[0][n].size for n in names}
+    for side in (network.middle, network.terminal):
+        width = side.observed.shape[1]
+        if any(shapes[n] != d.shape[1] * width for n, d in side.coefficients.items()):
+            return None
+    if shapes[network.weights] != network.weight_mask.size:
+        return None
     priors = {name: _normal_prior(conditional, name) for name in names if name != network.missing}
     if any(prior is None for prior in priors.values()):
         return None

@@ -94,17 +94,22 @@ def gaussian_pattern(conditional: ConditionalModel, values: Sequence[str]) -> np
         conditional.refresh(point)
         base = np.concatenate([np.ravel(point[v]) for v in values])
         step = np.abs(base) + 1.0
-        other = base + step * rng.choice([-1.0, 1.0], size=stack.size)
-        at_base, at_other = function(point, base), function(point, other)
+        # Off the lines through the probes, and not at their length: a quadratic fits there too.
+        others = [
+            base + sign * step * rng.uniform(0.3, 3.0, stack.size) * rng.choice([-1, 1], stack.size)
+            for sign in (-1.0, 1.0)
+        ] + [base - step]
+        at_base, at_others = function(point, base), [function(point, o) for o in others]
         columns = [function(point, base + step * e) for e in np.eye(stack.size)]
         for m in range(len(gradients)):
             hessian = np.stack(
                 [(c[m] - at_base[m]) / s for c, s in zip(columns, step, strict=True)], axis=1
             )
-            predicted = at_base[m] + hessian @ (other - base)
-            scale = np.abs(at_base[m]) + np.abs(hessian) @ step
-            if not np.all(np.abs(predicted - at_other[m]) <= 1e-7 * scale + 1e-300):
-                return None
+            for other, at_other in zip(others, at_others, strict=True):
+                predicted = at_base[m] + hessian @ (other - base)
+                scale = np.abs(at_base[m]) + np.abs(hessian) @ np.abs(other - base)
+                if not np.all(np.abs(predicted - at_other[m]) <= 1e-7 * scale + 1e-300):
+                    return None
             size = np.sqrt(np.abs(np.diag(hessian)))
             meet |= np.abs(hessian) > _TOLERANCE * np.outer(size, size) + 1e-300
     return meet | meet.T

@@ -9,9 +9,10 @@ import pymc as pm
 import pytensor.tensor as pt
 from pymc.blocking import RaveledVars
 from pymc.model.core import ValueGradFunction
-from pymc.step_methods.hmc.base_hmc import DivergenceInfo, HMCStepData
+from pymc.step_methods.hmc.base_hmc import BaseHMCState, DivergenceInfo, HMCStepData
 from pymc.step_methods.hmc.integration import State
 from pymc.step_methods.hmc.quadpotential import QuadPotentialDiagAdapt
+from pymc.step_methods.state import dataclass_state
 from pymc.util import get_value_vars_from_user_vars
 
 from nnmm_pymc.kernels.nuts import nuts_draw
@@ -23,6 +24,13 @@ __all__ = ["ConditionalNUTS"]
 # Elements this far apart in a vector share a probe. Missing cells are ordered individual by
 # individual and meet only within one, so up to this many omics their curvature is exact.
 PROBES = 64
+
+
+@dataclass_state
+class ConditionalNUTSState(BaseHMCState):
+    max_treedepth: int
+    early_max_treedepth: int
+    fresh: bool
 
 
 class ConditionalNUTS(pm.NUTS):
@@ -41,6 +49,8 @@ class ConditionalNUTS(pm.NUTS):
     model, **kwargs
         As in `pymc.NUTS`.
     """
+
+    _state_class = ConditionalNUTSState
 
     def __init__(
         self,
@@ -160,7 +170,9 @@ class ConditionalNUTS(pm.NUTS):
         }
         divergence = None
         if info[3]:
-            divergence = DivergenceInfo("Energy change in leapfrog step is too large.", None, end, end)
+            divergence = DivergenceInfo(
+                "Energy change in leapfrog step is too large.", None, end, end
+            )
         return HMCStepData(end, info[2], divergence, stats)
 
     def setup_chain(self, rng, tune: int, draws: int) -> None:
@@ -175,11 +187,24 @@ class ConditionalNUTS(pm.NUTS):
         if self.fresh:
             self._start_potential(point)
             self.fresh = False
-        if self.fused is None:
-            return super().step(point)
-        self.fused.prepare(point)
-        own, stats = super().step({name: point[name] for name in self.var_names})
+        if self.fused is not None:
+            self.fused.prepare(point)
+        # Without shared variables PyMC would stack the whole point, not this step's part of it.
+        needed = (*self.var_names, *self.shared)
+        own, stats = super().step({name: point[name] for name in needed})
         return point | own, stats
+
+    @property
+    def sampling_state(self):
+        """State from which the chain goes on; the starting mass matrix is part of it."""
+        return super().sampling_state
+
+    @sampling_state.setter
+    def sampling_state(self, state):
+        # PyMC freezes what the potential was made with; here each chain makes its own.
+        self.potential._initial_mean = state.potential._initial_mean
+        self.potential._initial_diag = state.potential._initial_diag
+        pm.NUTS.sampling_state.fset(self, state)
 
     def _start_potential(self, point: Point) -> None:
         start = np.concatenate([np.ravel(point[v.name]) for v in self.vars])

@@ -102,8 +102,12 @@ def assign_steps(
             raise InputError(
                 f"latent='gibbs' needs an identity activation, not {fused.network.activation!r}."
             )
-        if fused is not None and latent != "nuts" and fused.network.activation == "identity":
-            missing = fused.network.missing
+        if (
+            fused is not None
+            and fused.network.activation == "identity"
+            and latent != "nuts"
+            and (missing := fused.network.missing) in rest
+        ):
             steps.append(LatentGibbs([conditional.model_value(missing)], density=fused))
             rest.remove(missing)
         gaussian, nuts = _split_locations(conditional, rest)

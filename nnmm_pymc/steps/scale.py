@@ -9,7 +9,8 @@ In the non-centred parametrisation :math:`a = \sqrt{v}\,u` with u held, v has th
 and a draw from it moves variance, effects and genetic values together (interweaving: Yu & Meng
 2011, J Comput Graph Stat 20:531). With g the genetic value at the current v and r the residual,
 scaling by c changes the log likelihood by :math:`(c-1) B - (c-1)^2 A / 2`, with
-:math:`A = \tau g'g, B = \tau g'r`. The draw is by slice sampling in log v (Neal 2003, Ann Stat 31:705).
+:math:`A = \tau g'g, B = \tau g'r`. The draw is by slice sampling in log v (Neal 2003, Ann Stat
+31:705).
 """
 
 from __future__ import annotations
@@ -78,9 +79,13 @@ def slice_sample(
     Stepping out by 1 up to `STEPS_OUT` times in all, split at random between the sides so that the
     move is reversible, then shrinkage (Neal 2003, figures 3 and 5).
     """
-    level = log_density(start) - rng.standard_exponential(start.shape)
-    left = start - rng.random(start.shape)
-    right = left + 1.0
+    start = np.asarray(start)
+    at_start = log_density(start)
+    if not np.all(np.isfinite(at_start)):
+        raise FloatingPointError("The log density is not finite at the start of a slice update.")
+    level = at_start - rng.standard_exponential(start.shape)
+    left = np.array(start - rng.random(start.shape))
+    right = np.array(left + 1.0)
     to_left = rng.integers(0, STEPS_OUT + 1, size=start.shape)
     to_right = STEPS_OUT - to_left
     for side, steps, sign in ((left, to_left, -1.0), (right, to_right, 1.0)):
@@ -88,7 +93,7 @@ def slice_sample(
             grow = (step < steps) & (log_density(side) > level)
             if not grow.any():
                 break
-            side += sign * grow
+            side[...] += sign * grow
     draw = np.array(start)
     open_ = np.ones(start.shape, bool)
     while open_.any():
@@ -124,9 +129,13 @@ def find_scale(conditional: ConditionalModel, effects: str) -> ScaleMove | None:
         proportional = True
         for point in conditional.check_points:
             weights, variances = read(point)
-            other_weights, other = read(point | {value: point[value] + 1.0})
+            # A step of its own for each element: whose variance scales what must be told apart.
+            shape = point[value].shape
+            step = 0.5 + np.arange(point[value].size).reshape(shape) / (1 + point[value].size)
+            other_weights, other = read(point | {value: point[value] + step})
             proportional &= np.array_equal(weights, other_weights)
-            proportional &= np.allclose(other, np.e * variances, rtol=1e-9)
+            wanted = variances * np.exp(step)[..., None]
+            proportional &= wanted.shape == other.shape and np.allclose(other, wanted, rtol=1e-9)
         if proportional:
             return ScaleMove(conditional, value)
     return None
