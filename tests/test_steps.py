@@ -21,7 +21,7 @@ from nnmm_pymc.io import read_genotypes
 from nnmm_pymc.sample import sample
 from nnmm_pymc.steps import ConditionalModel, MarkerGibbs, assign_steps
 from nnmm_pymc.steps import conjugate as conjugate_module
-from nnmm_pymc.steps.conjugate import conjugate_family
+from nnmm_pymc.steps.families import conjugate_family
 from nnmm_pymc.steps.fused import fused_density
 from nnmm_pymc.steps.gaussian import gaussian_pattern
 from nnmm_pymc.steps.scale import find_scale, slice_sample

@@ -12,7 +12,8 @@ from pymc.step_methods.compound import BlockedStep, CompoundStep, flatten_steps
 
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import ConditionalModel
-from nnmm_pymc.steps.conjugate import Conjugate, ConjugateGibbs, conjugate_family
+from nnmm_pymc.steps.conjugate import ConjugateGibbs
+from nnmm_pymc.steps.families import Conjugate, conjugate_family
 from nnmm_pymc.steps.fused import fused_density
 from nnmm_pymc.steps.gaussian import GaussianGibbs, gaussian_pattern
 from nnmm_pymc.steps.latent import LatentGibbs

@@ -20,6 +20,8 @@ from collections.abc import Callable
 import numpy as np
 
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
+from nnmm_pymc.steps.families import Eta, conjugate_family
+from nnmm_pymc.steps.statistics import find_statistics
 
 __all__ = ["ScaleMove", "find_scale", "slice_sample"]
 
@@ -38,13 +40,16 @@ class ScaleMove:
 
     def __init__(self, conditional: ConditionalModel, variance: str):
         self.variance = variance
-        rv = conditional.rvs[variance]
-        prior = conditional.factors[rv.name]
-        value = conditional.values[variance].type("log_variance")
         self.shape = conditional.check_points[0][variance].shape
-        self.log_prior = conditional.compile(
-            [conditional.in_value(prior, variance, value)], leading=[value]
-        )
+        conjugate = conjugate_family(conditional, variance)
+        known = None if conjugate is None else find_statistics(conditional, conjugate)
+        if known is not None:
+            self.log_prior = _inverse_gamma(known.prior)
+            return
+        prior = conditional.factors[conditional.rvs[variance].name]
+        value = conditional.values[variance].type("log_variance")
+        read = conditional.compile([conditional.in_value(prior, variance, value)], leading=[value])
+        self.log_prior = lambda point, at: read(point, at)[0]
 
     def draw(
         self, point: Point, quadratic: np.ndarray, linear: np.ndarray, rng: np.random.Generator
@@ -65,10 +70,16 @@ class ScaleMove:
 
         def log_density(log_variance: np.ndarray) -> np.ndarray:
             away = np.expm1(0.5 * (log_variance - start))
-            prior = self.log_prior(point, log_variance)[0] + log_variance
+            prior = self.log_prior(point, log_variance) + log_variance
             return prior + away * linear - 0.5 * away**2 * quadratic
 
         return slice_sample(start, log_density, rng)
+
+
+def _inverse_gamma(prior: Eta) -> Callable[[Point, np.ndarray], np.ndarray]:
+    """Log density of an inverse gamma in v, as a function of log v."""
+    exponent, rate = prior[0], prior[1]
+    return lambda point, at: exponent * at - 0.5 * rate * np.exp(-at)
 
 
 def slice_sample(
