@@ -172,6 +172,8 @@ class _Bars:
             TimeRemainingColumn(),
             console=Console(stderr=True),
             disable=not show,
+            # No thread of its own: a process that forks had better have one only.
+            auto_refresh=False,
         )
         self.tasks = [
             self.progress.add_task(f"chain {c}", total=total, divergences=0) for c in range(chains)
@@ -185,10 +187,11 @@ class _Bars:
         self.progress.stop()
 
     def update(self, chain: int, done: int, divergences: int) -> None:
-        self.progress.update(self.tasks[chain], completed=done, divergences=divergences)
+        task = self.tasks[chain]
+        self.progress.update(task, completed=done, divergences=divergences, refresh=True)
 
     def finish(self, chain: int) -> None:
-        self.progress.update(self.tasks[chain], completed=self.total)
+        self.progress.update(self.tasks[chain], completed=self.total, refresh=True)
 
     def throttled(self, chain: int) -> Callable[[int, int], None]:
         last = 0.0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 
+from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
 
 __all__ = ["ChainRecord", "Moments", "RecordPlan"]
@@ -77,8 +78,6 @@ class RecordPlan:
         model = conditional.model
         unknown = sorted(set(keep) - set(model.named_vars))
         if unknown:
-            from nnmm_pymc.errors import InputError
-
             raise InputError(f"keep names {unknown[0]!r}, which is no variable of the model.")
         self.conditional, self.draws = conditional, draws
         point = conditional.check_points[0]
@@ -109,16 +108,6 @@ class RecordPlan:
             for name in self.stored
         ]
         self.read = conditional.compile(outputs, mode="FAST_COMPILE") if outputs else None
-
-    def memory(self, chains: int) -> int:
-        """Bytes that the kept draws and moments of all chains take."""
-        point = self.conditional.check_points[0]
-        moments = sum(np.size(point[v]) for v in self.summarised.values())
-        effects = sum(np.size(point[e]) for e in self.effects)
-        stored = sum(np.size(v) for v in self.read(point)) if self.read else 0
-        return chains * (
-            8 * stored * self.draws + 48 * moments + 4 * effects * len(self.thinned_at)
-        )
 
 
 def _size(model: pm.Model, variable: Any) -> int:

@@ -1,0 +1,67 @@
+"""The modules import one way, so that each can be read and tested without what stands above it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "nnmm_pymc"
+NO_PYMC = ["priors.py", "formula.py", "activations.py", "errors.py", "nodes.py"]
+NO_PYMC += ["data", "io", "simulation", "kernels"]
+# What each part may import of the package, besides itself.
+ALLOWED = {
+    "kernels": set(),
+    "priors": {"errors"},
+    "formula": {"errors"},
+    "data": {"errors"},
+    "io": {"errors", "data"},
+    "simulation": {"errors", "activations"},
+    "distributions": {"errors", "kernels", "priors"},
+    "steps": {"errors", "kernels", "distributions", "activations"},
+    "nodes": {"errors", "data", "formula"},
+    "variables": {"errors", "priors"},
+    "build": {
+        "activations",
+        "data",
+        "distributions",
+        "errors",
+        "nodes",
+        "priors",
+        "steps",
+        "variables",
+    },
+    "record": {"errors", "steps"},
+    "chains": {"record", "steps"},
+    "diagnose": set(),
+    "sample": {"chains", "diagnose", "errors", "record", "steps"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of the modules imported at the top of a file."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+def files(part: str) -> list[Path]:
+    path = PACKAGE / part
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+
+
+@pytest.mark.parametrize("part", NO_PYMC)
+def test_description_and_data_need_no_pymc(part):
+    for path in files(part.removesuffix(".py")):
+        roots = {name.split(".")[0] for name in imports(path)}
+        assert not roots & {"pymc", "pytensor"}, path.name
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_imports_point_one_way(part):
+    for path in files(part):
+        own = {n.split(".")[1] for n in imports(path) if n.startswith("nnmm_pymc.")}
+        assert own <= ALLOWED[part] | {part}, path.name

@@ -1,0 +1,104 @@
+"""The compiled NUTS trajectory against integrals on a grid, for a target that is skewed and bent."""
+
+import arviz as az
+import numpy as np
+import pytest
+
+from nnmm_pymc.kernels.network import network_density
+from nnmm_pymc.kernels.nuts import nuts_draw
+
+MEAN, VARIANCE, TRAIT, TRAIT_VARIANCE = 0.8, 0.5, 1.5, 0.25
+
+
+def one_cell(code=1):
+    """One missing omic z ~ N(0.8, 0.5), a weight w ~ N(0, 1), one trait ~ N(w tanh(z), 0.25).
+
+    A symmetric target could not show a wrong sign; here z and w trade off along a curve.
+    """
+    none = np.zeros((0, 1), int)
+    layout = (0, 1, none, none, np.array([[1]]), np.ones((1, 1)))
+    priors = (np.zeros(2), np.array([0.0, 1.0]))
+    # fmt: off
+    rows = (
+        np.array([1 / VARIANCE]), np.array([1 / TRAIT_VARIANCE]), np.array([MEAN]),
+        np.zeros((1, 1)), np.zeros((1, 1), int), np.zeros((1, 1)), np.zeros((1, 0)),
+        np.array([[TRAIT]]), np.zeros((1, 0)), np.zeros(1), np.ones(1), code, 0.0,
+    )
+    # fmt: on
+    complete = (np.zeros((1, 0, 0)), np.zeros((0, 1)), np.zeros((1, 1, 1)), np.zeros((1, 1)))
+    return layout, priors, rows, complete
+
+
+def log_density(z, w):
+    return (
+        -0.5 * (z - MEAN) ** 2 / VARIANCE
+        - 0.5 * w**2
+        - 0.5 * (TRAIT - w * np.tanh(z)) ** 2 / TRAIT_VARIANCE
+    )
+
+
+def grid_moments(functions):
+    z, w = np.meshgrid(np.linspace(-5, 6, 1101), np.linspace(-6, 6, 1201), indexing="ij")
+    weight = np.exp(log_density(z, w) - log_density(z, w).max())
+    return [np.sum(f(z, w) * weight) / weight.sum() for f in functions]
+
+
+def test_density_and_gradient():
+    data, gradient = one_cell(), np.empty(2)
+    q, other = np.array([0.4, 1.2]), np.array([-0.7, 0.3])
+    here, there = network_density(q, gradient, data), network_density(other, np.empty(2), data)
+    assert here - there == pytest.approx(log_density(*q) - log_density(*other), rel=1e-12)
+    step = 1e-6
+    for i in range(2):
+        up, down = q.copy(), q.copy()
+        up[i] += step
+        down[i] -= step
+        slope = (log_density(*up) - log_density(*down)) / (2 * step)
+        assert gradient[i] == pytest.approx(slope, rel=1e-6)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("step", [0.15, 0.6])
+def test_draws_have_the_moments_of_the_target(step):
+    """Any step size must leave the target invariant; only the speed may differ."""
+    data, rng = one_cell(), np.random.default_rng(3)
+    inverse_mass = np.array([0.5, 0.8])
+    chains, n_draws = 4, 6000
+    draws = np.empty((chains, n_draws, 2))
+    for chain in range(chains):
+        q = rng.normal(size=2)
+        gradient = np.empty(2)
+        logp = network_density(q, gradient, data)
+        for i in range(n_draws):
+            p = rng.normal(size=2) / np.sqrt(inverse_mass)
+            directions = np.where(rng.random(8) < 0.5, 1, -1)
+            q, gradient, logp, error, info = nuts_draw(
+                q, p, gradient, logp, step, inverse_mass, 8, directions, rng.random(264), data
+            )
+            draws[chain, i] = q
+            assert 1 <= info[0] <= 8
+            assert info[1] <= 2 ** info[0] - 1
+    functions = [
+        lambda z, w: z,
+        lambda z, w: w,
+        lambda z, w: z**2,
+        lambda z, w: w**2,
+        lambda z, w: z * w,
+        lambda z, w: (z > 0) * 1.0,
+        lambda z, w: z**3,
+    ]
+    for f, exact in zip(functions, grid_moments(functions), strict=True):
+        values = f(draws[..., 0], draws[..., 1])
+        assert abs(values.mean() - exact) < 4 * az.mcse(values, method="mean")
+
+
+def test_a_wild_step_is_reported_as_divergent():
+    data, gradient = one_cell(code=0), np.empty(2)
+    q = np.array([0.5, 0.5])
+    logp = network_density(q, gradient, data)
+    rng = np.random.default_rng(0)
+    new, *_, info = nuts_draw(
+        q, np.ones(2), gradient, logp, 1e6, np.ones(2), 5, np.ones(5), rng.random(64), data
+    )
+    assert info[3] == 1.0
+    np.testing.assert_array_equal(new, q)
