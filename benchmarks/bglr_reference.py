@@ -1,4 +1,4 @@
-"""Posteriors of BRR and BayesC on 300 wheat markers against long runs of BGLR.
+"""Posteriors of BRR, BayesC and the Bayesian lasso on 300 wheat markers against long runs of BGLR.
 
     python benchmarks/bglr_reference.py [draws]
 
@@ -23,6 +23,7 @@ CASES = {
     "BayesC_fixpi": nn.BayesC(
         inclusion=0.2, slab_variance=nn.Prior("InverseGamma", alpha=2.5, beta=0.175)
     ),
+    "BL": nn.BayesL(lambda_squared=25.0**2),
 }
 NAMES = {
     "mu": "y_Intercept",

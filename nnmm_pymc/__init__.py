@@ -4,8 +4,8 @@ Name the layers (`Layer`), write the equations (`Equation`), and a `Network` giv
 (``network.model``) and a fit (``network.fit()``, an xarray DataTree) from which `breeding_values`,
 `marker_effects`, `heritability` and `diagnose` make tables and `plot_fit` a figure. A prior of
 marker effects is `MarkerEffects` with any PyMC expression for its inclusion probability and slab
-variance; `RRBLUP` and `BayesC` are shorthands. For a model of your own, write `MarkerEffects` and
-`genetic_value` in it and call `sample`.
+variance; `RRBLUP`, `BayesA`, `BayesB`, `BayesC` and `BayesL` are shorthands. For a model of your
+own, write `MarkerEffects` and `genetic_value` in it and call `sample`.
 
 Words: `inclusion` is the probability that a marker HAS an effect (JWAS's pi is that it has none).
 """
@@ -29,7 +29,10 @@ from nnmm_pymc.plots import plot_network as plot_network
 from nnmm_pymc.plots import plot_pip as plot_pip
 from nnmm_pymc.plots import plot_predicted as plot_predicted
 from nnmm_pymc.priors import RRBLUP as RRBLUP
+from nnmm_pymc.priors import BayesA as BayesA
+from nnmm_pymc.priors import BayesB as BayesB
 from nnmm_pymc.priors import BayesC as BayesC
+from nnmm_pymc.priors import BayesL as BayesL
 from nnmm_pymc.priors import Prior as Prior
 from nnmm_pymc.registry import list_models as list_models
 from nnmm_pymc.registry import load_model as load_model

@@ -9,6 +9,7 @@ or that nothing depends on has one likelihood under its own name.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from nnmm_pymc.data import MISSING, Genotypes
 from nnmm_pymc.distributions import MarkerEffects, genetic_value
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.nodes import MarkerEdge, Node, ParentEdge
-from nnmm_pymc.priors import RRBLUP, MarkerPrior, Prior
+from nnmm_pymc.priors import RRBLUP, BayesL, MarkerPrior, Prior
 from nnmm_pymc.steps.fused import Side, StandardNetwork, register_network
 from nnmm_pymc.variables import create
 
@@ -130,19 +131,25 @@ def _node(node: Node, nodes: list[Node], values: dict[str, Any], individuals: pd
         effects = create(priors[covariate.label], f"{node.name}_{covariate.label}", dims)
         effects = effects + np.zeros((covariate.design.shape[1], len(node.columns)))
         mean = mean + pytensor.shared(covariate.design) @ effects
+    variance = create(priors["residual_variance"], f"{node.name}_residual_variance", (node.dim,))
     for edge in node.markers:
-        mean = mean + _genetic_value(node, edge, priors[edge.label])
+        mean = mean + _genetic_value(node, edge, priors[edge.label], variance)
     for link in node.parents:
         parent = next(n for n in nodes if n.name == link.node)
         mean = mean + _weighted(node, link, parent, values[link.node], priors[link.label])
-    variance = create(priors["residual_variance"], f"{node.name}_residual_variance", (node.dim,))
     return _likelihood(node, mean, variance, individuals)
 
 
-def _genetic_value(node: Node, edge: MarkerEdge, prior: MarkerPrior) -> Any:
+def _genetic_value(node: Node, edge: MarkerEdge, prior: MarkerPrior, residual: Any) -> Any:
     name = f"{node.name}_{edge.label}"
     inclusion = create(prior.inclusion, f"{name}_inclusion", (node.dim,))
-    slab_variance = create(prior.slab_variance, f"{name}_slab_variance", (node.dim,))
+    if isinstance(prior, BayesL):
+        rate = create(prior.lambda_squared, f"{name}_lambda_squared", (node.dim,)) / 2.0
+        tau = Prior("Exponential", lam=rate)
+        slab_variance = residual * create(tau, f"{name}_tau_squared", (edge.dim, node.dim))
+    else:
+        dims = (edge.dim, node.dim) if prior.own_variances else (node.dim,)
+        slab_variance = create(prior.slab_variance, f"{name}_slab_variance", dims)
     if edge.mask is not None:
         inclusion = inclusion * edge.mask.astype(float)
     effects = MarkerEffects(
@@ -316,14 +323,24 @@ def _complete(prior: Any, edge: MarkerEdge, node: Node, variance: np.ndarray) ->
             f"{prior!r}; give one of marker effects, such as BayesC()."
         )
     inclusion = 1.0 if prior.inclusion is None else prior.inclusion
-    slab_variance = prior.slab_variance
-    if slab_variance is None:
-        total = _variance_sum(edge.genotypes)
-        if edge.mask is not None:
-            total = np.maximum(_variances(edge.genotypes) @ edge.mask, 1e-12)
-        share = 0.5 * variance / node.n_genetic_terms
-        slab_variance = variance_prior(share / (_prior_mean(inclusion) * total))
-    return MarkerPrior(inclusion, slab_variance)
+    heritability = 0.5 / node.n_genetic_terms
+    if isinstance(prior, BayesL):
+        if prior.lambda_squared is not None:
+            return prior
+        mode = 2.0 * (1.0 - heritability) / heritability * _total_variance(edge)
+        return BayesL(Prior("Gamma", alpha=1.1, beta=0.1 / mode))
+    if prior.slab_variance is not None:
+        return _with(prior, inclusion, prior.slab_variance)
+    slab_variance = variance_prior(
+        heritability * variance / (_prior_mean(inclusion) * _total_variance(edge))
+    )
+    return _with(prior, inclusion, slab_variance)
+
+
+def _with(prior: MarkerPrior, inclusion: Any, slab_variance: Any) -> MarkerPrior:
+    """The prior with both parts given; its class tells whose variance the second is."""
+    complete = replace(prior, slab_variance=slab_variance)
+    return complete if prior.inclusion is not None else replace(complete, inclusion=inclusion)
 
 
 def _prior_mean(inclusion: Any) -> float:
@@ -337,8 +354,11 @@ def _prior_mean(inclusion: Any) -> float:
     return 0.5
 
 
-def _variance_sum(genotypes: Genotypes) -> float:
-    return max(float(_variances(genotypes).sum()), 1e-12)
+def _total_variance(edge: MarkerEdge) -> np.ndarray:
+    """Sum of the variances of the markers that may reach each column."""
+    variances = _variances(edge.genotypes)
+    total = variances.sum() if edge.mask is None else variances @ edge.mask
+    return np.maximum(total, 1e-12)
 
 
 def _variances(genotypes: Genotypes) -> np.ndarray:

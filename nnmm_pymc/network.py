@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -261,10 +261,9 @@ def _describe(prior: Any) -> str:
             parts.append(f"dims={prior.dims!r}")
         return f"Prior({', '.join(parts)})"
     if isinstance(prior, MarkerPrior):
-        return (
-            f"MarkerEffects(inclusion={_describe(prior.inclusion)}, "
-            f"slab_variance={_describe(prior.slab_variance)})"
-        )
+        shown = [(f.name, getattr(prior, f.name)) for f in fields(prior)]
+        parts = [f"{name}={_describe(value)}" for name, value in shown if value is not None]
+        return f"{type(prior).__name__}({', '.join(parts)})"
     if isinstance(prior, np.ndarray) and prior.size:
         low, high = f"{prior.min():.4g}", f"{prior.max():.4g}"
         return low if low == high else f"{low}..{high}"

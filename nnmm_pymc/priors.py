@@ -8,7 +8,7 @@ that is derived from the data when the model is built (see `MarkerPrior`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from nnmm_pymc.errors import InputError
 
@@ -86,6 +86,8 @@ class MarkerPrior:
 
     inclusion: Any = None
     slab_variance: Any = None
+    #: Whether `slab_variance` is the prior of each marker's own variance, not of a shared one.
+    own_variances: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         shown = [
@@ -131,3 +133,75 @@ class BayesC(MarkerPrior):
     """
 
     inclusion: Any = Prior("Beta", alpha=1, beta=1)
+
+
+@dataclass(frozen=True, repr=False)
+class BayesA(MarkerPrior):
+    r"""Every marker has an effect with a variance of its own: a t distribution.
+
+    .. math:: a_j \sim N(0, v_j), \quad v_j \sim InverseGamma(\nu/2, \beta)
+
+    so that :math:`a_j` is t with :math:`\nu` degrees of freedom and scale
+    :math:`\sqrt{2\beta/\nu}`. The full conditional of :math:`v_j` is
+    :math:`InverseGamma(\nu/2 + 1/2, \beta + a_j^2/2)`.
+
+    Parameters
+    ----------
+    slab_variance : Prior or callable, optional
+        Prior of each marker's variance. By default :math:`\nu = 5` and :math:`\beta` such that
+        the prior mean of :math:`v_j` is the marker variance of `MarkerPrior` (as in JWAS). To learn
+        the scale, give ``Prior("InverseGamma", alpha=2.5, beta=Prior("Gamma", ...))``.
+
+    References
+    ----------
+    Meuwissen, Hayes, Goddard (2001) Genetics 157:1819.
+    """
+
+    inclusion: Any = field(default=1.0, init=False)
+    own_variances: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, repr=False)
+class BayesB(MarkerPrior):
+    """A spike at zero and a t distribution: selection of markers with variances of their own.
+
+    Parameters
+    ----------
+    inclusion : number, Prior or callable, optional
+        As in `BayesC`.
+    slab_variance : Prior or callable, optional
+        As in `BayesA`.
+
+    References
+    ----------
+    Meuwissen, Hayes, Goddard (2001) Genetics 157:1819.
+    """
+
+    inclusion: Any = Prior("Beta", alpha=1, beta=1)
+    own_variances: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, repr=False)
+class BayesL(MarkerPrior):
+    r"""Bayesian lasso: effects are Laplace given the residual variance.
+
+    .. math:: a_j \sim N(0, \sigma_e^2 \tau_j^2), \quad \tau_j^2 \sim Exponential(\lambda^2/2)
+
+    The full conditional of :math:`\tau_j^2` is generalised inverse Gaussian,
+    :math:`GIG(1/2, a_j^2/\sigma_e^2, \lambda^2)`.
+
+    Parameters
+    ----------
+    lambda_squared : number, Prior or callable, optional
+        :math:`\lambda^2`; one per omic or trait. By default Gamma(1.1, 0.1/L), with its mode at
+        :math:`L = 2 (1 - h^2)/h^2 \sum_j var(x_j)`, which gives the terms of the equation a
+        heritability of one half together (as in BGLR).
+
+    References
+    ----------
+    Park, Casella (2008) JASA 103:681; de los Campos et al. (2009) Genetics 182:375.
+    """
+
+    inclusion: Any = field(default=1.0, init=False)
+    slab_variance: Any = field(default=None, init=False)
+    lambda_squared: Any = None
