@@ -8,9 +8,6 @@
 import pandas as pd
 
 import nnmm_pymc as nn
-from nnmm_pymc.io import read_genotypes
-from nnmm_pymc.plots import plot_fit
-from nnmm_pymc.predict import predict
 
 # %% [markdown]
 # ## Simulate
@@ -76,7 +73,7 @@ print(effects.join(truth, on=["marker", "trait"]).round(3).to_string(index=False
 print(nn.heritability(result).round(2).to_string(index=False))
 
 # %%
-figure = plot_fit(result)
+figure = nn.plot_fit(result)
 figure.savefig("01_first_network.png", dpi=150, bbox_inches="tight")
 
 # %% [markdown]
@@ -86,8 +83,7 @@ figure.savefig("01_first_network.png", dpi=150, bbox_inches="tight")
 # true breeding value.
 
 # %%
-genotypes = read_genotypes(data.genotypes.loc[new], drop_constant=False)
-predictions = predict(result, {"geno": genotypes}).set_index("individual")
+predictions = network.predict(result, data.genotypes.loc[new]).set_index("individual")
 table = pd.DataFrame({"ebv": predictions["ebv"], "true": data.breeding_values["y"].loc[new]})
 print(table.head().round(2))
 print(f"Accuracy in {len(new)} new individuals: {table.corr().loc['ebv', 'true']:.2f}")

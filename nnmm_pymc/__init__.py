@@ -47,3 +47,4 @@ from nnmm_pymc.store import save as save
 from nnmm_pymc.summarise import breeding_values as breeding_values
 from nnmm_pymc.summarise import heritability as heritability
 from nnmm_pymc.summarise import marker_effects as marker_effects
+from nnmm_pymc.summarise import weights as weights

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,18 +17,16 @@ import typer
 import xarray as xr
 
 from nnmm_pymc import store
-from nnmm_pymc.data import Genotypes
-from nnmm_pymc.description import NodeDescription, read_description
+from nnmm_pymc.demo import run_demo
 from nnmm_pymc.diagnose import ConvergenceWarning, diagnose
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import ACTIVATIONS, Equation
 from nnmm_pymc.io import read_genotypes, read_table
 from nnmm_pymc.network import Layer, Network
-from nnmm_pymc.predict import predict
+from nnmm_pymc.prediction import overlap, predict_network
 from nnmm_pymc.priors import RRBLUP, BayesC, MarkerPrior
 from nnmm_pymc.registry import list_models, load_model
-from nnmm_pymc.simulation import Simulation, simulate
-from nnmm_pymc.summarise import breeding_values, heritability, marker_effects
+from nnmm_pymc.summarise import breeding_values, heritability, marker_effects, weights
 
 __all__ = ["app", "main"]
 
@@ -41,8 +39,6 @@ app = typer.Typer(
 )
 
 PRIORS = {"bayesc": BayesC, "rrblup": RRBLUP}
-#: Individuals of the demonstration whose phenotypes are withheld.
-WITHHELD = 100
 
 Out = Annotated[Path, typer.Option(help="Folder for the result; made if absent.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result in --out.")]
@@ -73,20 +69,8 @@ def demo_command(
 ) -> None:
     """Simulate a population with known truth, fit it, and compare: a minute or two."""
     _check_free(out, overwrite)
-    data = simulate(600, 500, 5, activation="tanh", missing="cells", random_seed=seed)
-    print(f"{data!r}; the phenotypes of the last {WITHHELD} individuals are withheld.")
-    phenotypes = data.phenotypes.copy()
-    phenotypes.iloc[-WITHHELD:] = np.nan
-    network = Network(
-        [
-            Layer("geno", data.genotypes),
-            Layer("omics", data.omics),
-            Layer("pheno", phenotypes),
-        ],
-        [Equation("omics ~ 1 + geno", priors={"geno": BayesC()}), "y ~ 1 + tanh(omics)"],
-    )
-    result = _fitted(network, draws=draws, tune=500, chains=chains, random_seed=seed)
-    _print_truth(result, data)
+    with _convergence_said_later():
+        result = run_demo(draws, chains, random_seed=seed)
     _print_convergence(result)
     _write(result, out)
 
@@ -153,7 +137,9 @@ def fit_command(
     print(f"{geno.source}: {geno.report}\n\n{network.alignment}\n\nEquations:")
     print("\n".join(f"  {equation.formula}" for equation in equations))
     print(f"Marker effects: {markers!r}\n")
-    result = _fitted(network, draws=draws, tune=tune, chains=chains, cores=cores, random_seed=seed)
+    print("Sampling (the first time compiles for some seconds):", flush=True)
+    with _convergence_said_later():
+        result = network.fit(draws, tune, chains, cores, random_seed=seed)
     _print_convergence(result)
     _write(result, out)
 
@@ -170,22 +156,10 @@ def predict_command(
 ) -> None:
     """Breeding values and phenotypes of new individuals from a fit."""
     result = store.load(run)
-    nodes = read_description(result)
-    names = sorted({layer for node in nodes for layer in node.markers.values()})
-    if len(names) != 1:
-        raise InputError(
-            f"{run}: the fit has {len(names)} genotype layers and this command handles one; use "
-            "nnmm_pymc.predict in Python."
-        )
     new = read_genotypes(genotypes, transposed=transposed, drop_constant=False)
-    fitted = result["constant_data"].dataset[f"{names[0]}_mean_dosage"]
-    held = fitted[fitted.dims[0]].to_index().astype(str).isin(new.markers)
-    print(
-        f"{new.source}: {new.n} individuals; {held.sum()} of the {len(held)} markers of the fit "
-        f"({(~held).sum()} absent, taken as their mean)."
-    )
-    observed = None if omics is None else _known_omics(nodes, omics, new, transposed)
-    table = predict(result, {names[0]: new}, observed)
+    known = None if omics is None else read_table(omics, transposed=transposed)
+    print(overlap(result, new, known))
+    table = predict_network(result, new, known)
     _write_csv(table, out)
     print(f"Predictions: {out}")
 
@@ -231,97 +205,13 @@ def _equations(
     return equations
 
 
-def _known_omics(
-    nodes: list[NodeDescription], path: Path, new: Genotypes, transposed: bool
-) -> dict[str, np.ndarray]:
-    """Omics of new individuals as arrays in the order of the fit, NaN where unknown."""
-    table = read_table(path, transposed=transposed)
-    if not table.individuals.isin(new.individuals).any():
-        raise InputError(
-            f"{table.source}: no individual (first ID: {table.individuals[0]!r}) is in "
-            f"{new.source} (first ID: {new.individuals[0]!r}); check the ID columns."
-        )
-    known = {}
-    for node in nodes:
-        columns = [c for c in node.columns if c in table.frame.columns]
-        if node.terminal or not columns:
-            continue
-        frame = pd.DataFrame(table.numeric(columns), table.individuals, columns)
-        values = frame.reindex(index=new.individuals, columns=list(node.columns)).to_numpy()
-        some = int((~np.isnan(values)).any(axis=1).sum())
-        print(
-            f"{table.source}: {len(columns)} of the {len(node.columns)} {node.name} of the fit, "
-            f"for {some} of the {new.n} individuals."
-        )
-        known[node.name] = values
-    if not known:
-        raise InputError(
-            f"{table.source}: none of its columns (first: {table.frame.columns[0]!r}) is an omic "
-            "of the fit; check the names."
-        )
-    return known
-
-
-def _fitted(network: Network, **options: Any) -> xr.DataTree:
-    print("Compiling (the first time takes up to a minute), then sampling:", flush=True)
-    with warnings.catch_warnings():
-        # Said in words by _print_convergence.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return network.fit(**options)
-
-
-def _print_truth(result: xr.DataTree, data: Simulation) -> None:
-    """What was estimated beside what the data were simulated with."""
-    ebv = breeding_values(result).query("trait == 'y'").set_index("individual")["ebv"]
-    true = data.breeding_values["y"].loc[ebv.index]
-    accuracy = pd.DataFrame(
-        {
-            "individuals": [len(ebv) - WITHHELD, WITHHELD],
-            "accuracy": [
-                np.corrcoef(ebv.iloc[part], true.iloc[part])[0, 1]
-                for part in (slice(-WITHHELD), slice(-WITHHELD, None))
-            ],
-        },
-        index=["training", "withheld"],
-    )
-    _print_table("Breeding values (accuracy: correlation with the true ones)", accuracy)
-    effects = marker_effects(result).sort_values("mean", key=abs, ascending=False).head(10)
-    truth = pd.Series(data.marker_effects.stack(), name="true")
-    effects = effects.join(truth, on=["marker", "trait"])
-    _print_table("Largest marker effects", effects.set_index("marker"))
-    weights = weight_table(result).set_index("omic")
-    weights["true"] = data.weights["y"]
-    _print_table("Weights of the omics", weights)
-
-
-def _print_table(title: str, table: pd.DataFrame) -> None:
-    print(f"\n{title}:\n{table.to_string(float_format=lambda v: f'{v:.3f}')}")
+def _convergence_said_later() -> warnings.catch_warnings:
+    """Silence for the warning that `_print_convergence` says in words."""
+    return warnings.catch_warnings(action="ignore", category=ConvergenceWarning)
 
 
 def _print_convergence(result: xr.DataTree) -> None:
     print(f"\nConvergence:\n{diagnose(result)}")
-
-
-def weight_table(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
-    """Posterior of the weights with which omics act on what follows them in the network.
-
-    Returns
-    -------
-    DataFrame
-        Columns trait, omic, mean, sd, lower, upper.
-    """
-    nodes = {node.name: node for node in read_description(result)}
-    tails = [(1 - probability) / 2, (1 + probability) / 2]
-    rows = []
-    for node in nodes.values():
-        for parent in node.parents:
-            stored = result["posterior"].dataset[parent.weights]
-            draws = stored.to_numpy().reshape(-1, len(parent.columns), len(node.columns))
-            for j, omic in enumerate(nodes[parent.node].columns[c] for c in parent.columns):
-                for k, trait in enumerate(node.columns):
-                    w = draws[:, j, k]
-                    rows.append((trait, omic, w.mean(), w.std(), *np.quantile(w, tails)))
-    return pd.DataFrame(rows, columns=["trait", "omic", "mean", "sd", "lower", "upper"])
 
 
 def _write(result: xr.DataTree, out: Path) -> None:
@@ -333,7 +223,7 @@ def _write(result: xr.DataTree, out: Path) -> None:
         "ebv": breeding_values(result),
         "marker_effects": marker_effects(result),
         "heritability": heritability(result),
-        "weights": weight_table(result),
+        "weights": weights(result),
     }
     for name, table in tables.items():
         _write_csv(table, out / f"{name}.csv")

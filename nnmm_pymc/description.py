@@ -12,7 +12,14 @@ from nnmm_pymc.build import column_scale, edge_name
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.nodes import Node
 
-__all__ = ["NodeDescription", "ParentDescription", "describe", "read_description"]
+__all__ = [
+    "NodeDescription",
+    "ParentDescription",
+    "describe",
+    "parameter_names",
+    "read_description",
+    "to_json",
+]
 
 
 @dataclass(frozen=True)
@@ -45,9 +52,26 @@ class NodeDescription:
     covariates: dict[str, list[float]] = field(default_factory=dict)
 
 
-def describe(nodes: list[Node]) -> str:
-    """JSON of the nodes, parents before children."""
-    return json.dumps([asdict(_describe(node, nodes)) for node in nodes])
+def describe(nodes: list[Node]) -> list[NodeDescription]:
+    """Describe the nodes, parents before children."""
+    return [_describe(node, nodes) for node in nodes]
+
+
+def to_json(described: list[NodeDescription]) -> str:
+    """Text from which `read_description` makes the nodes again."""
+    return json.dumps([asdict(node) for node in described])
+
+
+def parameter_names(nodes: list[NodeDescription]) -> list[str]:
+    """Variables of which a prediction needs the draws, marker effects apart."""
+    names = []
+    for node in nodes:
+        names.append(node.residual_variance)
+        names += [p.weights for p in node.parents]
+        names += list(node.covariates)
+        if node.intercept:
+            names.append(f"{node.name}_Intercept")
+    return names
 
 
 def _describe(node: Node, nodes: list[Node]) -> NodeDescription:

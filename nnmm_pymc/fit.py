@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from nnmm_pymc.data import Genotypes
-from nnmm_pymc.description import describe, read_description
+from nnmm_pymc.description import describe, parameter_names, read_description, to_json
 from nnmm_pymc.predict import match_markers, merit_draws
 from nnmm_pymc.sample import sample
 
@@ -35,8 +35,12 @@ def fit_network(network: Network, **options: Any) -> xr.DataTree:
         ``genetic_values`` (mean and sd of each individual; heritability and genetic variance by
         draw).
     """
-    result = sample(network.model, **options)
-    result.attrs["network"] = describe(network.nodes)
+    described = describe(network.nodes)
+    # Predictions need the draws of these, however many there are.
+    needed = [n for n in parameter_names(described) if n in network.model.named_vars]
+    keep = [*options.pop("keep", ()), *needed]
+    result = sample(network.model, keep=keep, **options)
+    result.attrs["network"] = to_json(described)
     result["constant_data"] = xr.DataTree(_constants(network))
     result["genetic_values"] = xr.DataTree(_genetic_values(network, result))
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,12 @@ import pandas as pd
 
 from nnmm_pymc.build import build_model, default_priors
 from nnmm_pymc.data import Alignment, Genotypes, Table, align
-from nnmm_pymc.description import read_description
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.fit import fit_network
 from nnmm_pymc.formula import Equation
 from nnmm_pymc.io import read_genotypes, read_table
 from nnmm_pymc.nodes import Node, resolve
-from nnmm_pymc.predict import predict
+from nnmm_pymc.prediction import predict_network
 from nnmm_pymc.priors import MarkerPrior, Prior
 
 if TYPE_CHECKING:
@@ -175,82 +174,16 @@ class Network:
     ) -> pd.DataFrame:
         """Breeding values and phenotypes of individuals the fit need not have seen.
 
-        Parameters
-        ----------
-        result : DataTree
-            From `fit`.
-        genotypes : path, DataFrame, array, Genotypes, or mapping from layer to one of these
-            Markers are matched by name; one that is missing is imputed by its mean in the fit.
-        omics : path, DataFrame, or mapping from layer, optional
-            Known omics, NaN where unknown; the predicted phenotype uses them.
-        probability : float
-            Of the intervals.
-        random_seed : int
+        It needs the result alone, so `nnmm_pymc.predict_network` does the same for one that was
+        read back; parameters and columns are described there.
 
         Returns
         -------
         DataFrame
-            Columns individual, trait, ebv, ebv_sd, ebv_lower, ebv_upper, prediction,
-            prediction_sd, prediction_lower, prediction_upper.
         """
         return predict_network(
             result, genotypes, omics, probability=probability, random_seed=random_seed
         )
-
-
-def _named(given: Any, word: str, names: list[str]) -> dict[str, Any]:
-    """Data by layer: as given, or the one thing given for the one layer there is."""
-    if isinstance(given, Mapping):
-        unknown = sorted(set(given) - set(names))
-        if unknown:
-            raise InputError(f"{unknown[0]!r} is no {word} layer of the fit ({', '.join(names)}).")
-        return dict(given)
-    if len(names) != 1:
-        raise InputError(
-            f"The fit has {len(names)} {word} layers ({', '.join(names)}); give a mapping from "
-            "their names to data."
-        )
-    return {names[0]: given}
-
-
-def predict_network(
-    result: xr.DataTree,
-    genotypes: Any,
-    omics: Any = None,
-    *,
-    probability: float = 0.9,
-    random_seed: int = 0,
-) -> pd.DataFrame:
-    """Predict individuals from a result alone; see `Network.predict`."""
-    nodes = read_description(result)
-    layers = sorted({layer for node in nodes for layer in node.markers.values()})
-    given = {
-        name: read_genotypes(data, drop_constant=False)
-        for name, data in _named(genotypes, "genotype", layers).items()
-    }
-    lacking = sorted(set(layers) - set(given))
-    if lacking:
-        raise InputError(f"The fit needs genotypes of layer {lacking[0]!r} too.")
-    individuals = align(given).individuals
-    given = {name: g.take(individuals) for name, g in given.items()}
-    observed = {}
-    if omics is not None:
-        middle = {node.layer: node for node in nodes if not node.terminal}
-        for layer, data in _named(omics, "omics", list(middle)).items():
-            observed[middle[layer].name] = _known(middle[layer], data, given, individuals)
-    return predict(result, given, observed, probability=probability, random_seed=random_seed)
-
-
-def _known(node: Any, data: Any, given: dict[str, Genotypes], individuals: pd.Index) -> Any:
-    table = read_table(data, name=node.layer)
-    align({**given, node.layer: table})
-    columns = [c for c in node.columns if c in table.frame.columns]
-    if not columns:
-        raise InputError(
-            f"{table.source} has none of the omics of the fit ({', '.join(node.columns[:5])}, ...)."
-        )
-    table.numeric(columns)
-    return table.frame.reindex(index=individuals, columns=list(node.columns)).to_numpy(float)
 
 
 def _describe(prior: Any) -> str:

@@ -23,7 +23,7 @@ import xarray as xr
 
 from nnmm_pymc.activations import NUMPY_ACTIVATIONS, gaussian_moments
 from nnmm_pymc.data import MISSING, Genotypes
-from nnmm_pymc.description import NodeDescription, read_description
+from nnmm_pymc.description import NodeDescription, parameter_names, read_description
 from nnmm_pymc.errors import InputError
 
 __all__ = ["NodeMoments", "merit_draws", "predict"]
@@ -90,7 +90,7 @@ def _batches(
     if effects is not None:
         posterior = posterior.isel(draw=np.asarray(effects["draw"].to_numpy(), int))
     n_draws = posterior.sizes["chain"] * posterior.sizes["draw"]
-    names = _parameter_names(nodes)
+    names = parameter_names(nodes)
     flat = {name: _flat(_stored(posterior, name)) for name in names}
     n = max((g.n for g in genotypes.values()), default=1)
     width = max((len(node.columns) for node in nodes), default=1)
@@ -103,17 +103,6 @@ def _batches(
                 draws = _flat(effects[name])[index]
                 genetic[name] = _genetic_values(genotypes[layer], draws)
         yield Batch(index, {k: v[index] for k, v in flat.items()}, genetic)
-
-
-def _parameter_names(nodes: list[NodeDescription]) -> list[str]:
-    names = []
-    for node in nodes:
-        names.append(node.residual_variance)
-        names += [p.weights for p in node.parents]
-        names += list(node.covariates)
-        if node.intercept:
-            names.append(f"{node.name}_Intercept")
-    return names
 
 
 def _stored(posterior: xr.Dataset, name: str) -> xr.DataArray:

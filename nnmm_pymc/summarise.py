@@ -1,4 +1,4 @@
-"""Tables of a fitted network: breeding values, marker effects, heritabilities."""
+"""Tables of a fitted network: breeding values, marker effects, heritabilities, weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nnmm_pymc.description import read_description
 from nnmm_pymc.diagnose import moment_rhat
 from nnmm_pymc.errors import InputError
 
-__all__ = ["breeding_values", "heritability", "marker_effects"]
+__all__ = ["breeding_values", "heritability", "marker_effects", "weights"]
 
 
 def breeding_values(result: xr.DataTree) -> pd.DataFrame:
@@ -78,9 +78,9 @@ def _effect_table(moments: xr.Dataset, name: str) -> pd.DataFrame:
     included = moments[f"{name}_included"]
     count = moments["count"].to_numpy()
     used = count > 0
-    weights = count / count.sum()
+    share = count / count.sum()
     m, v = mean.to_numpy()[:, used], variance.to_numpy()[:, used]
-    w = weights[used].reshape(1, -1, *([1] * (m.ndim - 2))) / m.shape[0]
+    w = share[used].reshape(1, -1, *([1] * (m.ndim - 2))) / m.shape[0]
     pooled = (w * m).sum(axis=(0, 1))
     second = (w * (v + (m - pooled) ** 2)).sum(axis=(0, 1))
     pip = (w * included.to_numpy()[:, used]).sum(axis=(0, 1))
@@ -133,3 +133,36 @@ def heritability(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def weights(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
+    """Posterior of the weights with which omics act on what follows them in the network.
+
+    Parameters
+    ----------
+    result : DataTree
+        From `Network.fit`.
+    probability : float
+        Of the interval.
+
+    Returns
+    -------
+    DataFrame
+        Columns trait, omic, mean, sd, lower, upper: change of the trait for one unit of the
+        activated omic. A connection that the network leaves out has no row; a network without
+        omics has none at all.
+    """
+    nodes = {node.name: node for node in read_description(result)}
+    tails = [(1 - probability) / 2, (1 + probability) / 2]
+    rows = []
+    for node in nodes.values():
+        for parent in node.parents:
+            stored = result["posterior"].dataset[parent.weights]
+            shape = (len(parent.columns), len(node.columns))
+            draws = stored.to_numpy().reshape(-1, *shape)
+            connected = np.ones(shape, bool) if parent.mask is None else np.asarray(parent.mask)
+            for j, k in np.argwhere(connected):
+                w = draws[:, j, k]
+                omic = nodes[parent.node].columns[parent.columns[j]]
+                rows.append((node.columns[k], omic, w.mean(), w.std(), *np.quantile(w, tails)))
+    return pd.DataFrame(rows, columns=["trait", "omic", "mean", "sd", "lower", "upper"])

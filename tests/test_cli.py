@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
 import sys
 from dataclasses import dataclass
@@ -274,10 +275,52 @@ def test_predict_refuses_what_does_not_match(files, run, tmp_path):
     outcome = nnmm(
         "predict", run, "--genotypes", files / "genotypes.csv", "--omics", tmp_path / "omics.csv"
     )
-    assert_one_sentence(outcome, "omics.csv", "'nobody'")
+    assert_one_sentence(outcome, "omics.csv", "nobody", "genotypes.csv", "i1")
+
+    (tmp_path / "omics.csv").write_text("ID,gene1\ni1,1.0\n")
+    outcome = nnmm(
+        "predict", run, "--genotypes", files / "genotypes.csv", "--omics", tmp_path / "omics.csv"
+    )
+    assert_one_sentence(outcome, "omics.csv", "'gene1'", "'omic1'")
     assert_one_sentence(
         nnmm("predict", tmp_path, "--genotypes", files / "genotypes.csv"), str(tmp_path)
     )
+
+
+def with_nodes(result, change):
+    """A copy of a result whose network is another one."""
+    nodes = json.loads(result.attrs["network"])
+    change(nodes)
+    result = result.copy()
+    result.attrs["network"] = json.dumps(nodes)
+    return result
+
+
+def test_predict_refuses_several_genotype_layers(fitted, files, tmp_path):
+    result = with_nodes(fitted, lambda nodes: nodes[-1].update(markers={"y_chip": "chip"}))
+    store.save(result, tmp_path)
+    outcome = nnmm("predict", tmp_path, "--genotypes", files / "genotypes.csv")
+    assert_one_sentence(outcome, "2 genotype layers (chip, geno)", "predict_network")
+
+
+def test_known_omics_are_given_alone_or_by_layer(fitted, simulation):
+    genotypes, omics = simulation.genotypes, simulation.omics_complete.iloc[:40, :1]
+    alone = nn.predict_network(fitted, genotypes, omics)
+    pd.testing.assert_frame_equal(
+        nn.predict_network(fitted, {"geno": genotypes}, {"omics": omics}), alone
+    )
+    assert not alone.equals(nn.predict_network(fitted, genotypes))
+    with pytest.raises(InputError, match=r"'proteins' is no omics layer of the fit \(omics\)"):
+        nn.predict_network(fitted, genotypes, {"proteins": omics})
+
+    twice = with_nodes(
+        fitted, lambda nodes: nodes.insert(1, nodes[0] | {"name": "rna", "layer": "rna"})
+    )
+    with pytest.raises(InputError, match="'omic1' is in layers 'omics' and 'rna'"):
+        nn.predict_network(twice, genotypes, omics)
+    traits_only = with_nodes(fitted, lambda nodes: nodes[0].update(terminal=True))
+    with pytest.raises(InputError, match="no omics layer"):
+        nn.predict_network(traits_only, genotypes, omics)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Reading genotypes and tables: round trips, real files, and one test for every complaint."""
 
 import gzip
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -316,6 +317,12 @@ def test_missing_part_of_a_bed_set(bed, suffix):
 def test_bad_bed(bed, change, message):
     bed.write_bytes(change(bed.read_bytes()))
     with pytest.raises(InputError, match=message):
+        read_genotypes(bed)
+
+
+def test_bed_without_its_reader_says_what_to_install(bed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bed_reader", None)
+    with pytest.raises(InputError, match=r"x\.bed: .* install nnmm-pymc\[io\]"):
         read_genotypes(bed)
 
 

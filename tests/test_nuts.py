@@ -1,4 +1,4 @@
-"""The compiled NUTS trajectory against integrals on a grid, for a target that is skewed and bent."""
+"""The compiled NUTS trajectory against integrals on a grid, for a skewed and bent target."""
 
 import arviz as az
 import numpy as np
@@ -72,7 +72,7 @@ def test_draws_have_the_moments_of_the_target(step):
         for i in range(n_draws):
             p = rng.normal(size=2) / np.sqrt(inverse_mass)
             directions = np.where(rng.random(8) < 0.5, 1, -1)
-            q, gradient, logp, error, info = nuts_draw(
+            q, gradient, logp, _, info = nuts_draw(
                 q, p, gradient, logp, step, inverse_mass, 8, directions, rng.random(264), data
             )
             draws[chain, i] = q

@@ -69,18 +69,22 @@ def make_result(nodes, weights=None, pip=None, effect=None, observed=None):
         for name in node.markers:
             dims, shape = ["chain", "half", "marker", node.dim], (CHAINS, 2, MARKERS, k)
             for part, value in (
-                ("mean", effect.get(name, 0.1)), ("variance", 0.01), ("included", pip.get(name, 1)),
+                ("mean", effect.get(name, 0.1)),
+                ("variance", 0.01),
+                ("included", pip.get(name, 1)),
             ):
                 moments[f"{name}_{part}"] = xr.DataArray(
                     np.broadcast_to(np.asarray(value, float), shape),
-                    dims=dims, coords={"marker": snps} | column,
+                    dims=dims,
+                    coords={"marker": snps} | column,
                 )
         people = {"individual": PEOPLE} | column
         values[f"{node.name}_mean"] = xr.DataArray(
             rng.normal(size=(len(PEOPLE), k)), dims=list(people), coords=people
         )
         values[f"{node.name}_heritability"] = (
-            ["chain", "draw", node.dim], np.full((CHAINS, DRAWS, k), 0.5),
+            ["chain", "draw", node.dim],
+            np.full((CHAINS, DRAWS, k), 0.5),
         )
         data[node.name] = xr.DataArray(
             rng.normal(size=(len(PEOPLE), k)), dims=list(people), coords=people

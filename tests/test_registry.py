@@ -25,7 +25,8 @@ def tables():
     }
     data["geno"] = pd.DataFrame(
         np.array([[0, 1, 2] * 4, [2, 0, 0] * 4, [1, 1, 0] * 4]).T,
-        index=people, columns=columns["geno"],
+        index=people,
+        columns=columns["geno"],
     )
     return data
 
@@ -100,7 +101,8 @@ def test_round_trip_of_a_network_with_many_kinds_of_priors(tmp_path):
     assert read.equations[0] == equations[0]
     assert read.equations[1].formula == equations[1].formula
     assert read.equations[1].priors == {
-        "tanh(scale(omics))": nested, "residual_variance": [1.0, 2.0],
+        "tanh(scale(omics))": nested,
+        "residual_variance": [1.0, 2.0],
     }
     assert read.network(**tables()).model.free_RVs
 

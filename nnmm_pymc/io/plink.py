@@ -26,6 +26,13 @@ def read_bed(path: Path) -> tuple[np.ndarray, pd.Index, pd.Index, pd.DataFrame]:
     )
     n, p = len(fam), len(bim)
     _check_bed(path, n, p)
+    try:
+        from bed_reader import open_bed
+    except ImportError:
+        raise InputError(
+            f"{path.name}: reading .bed files needs bed-reader: install nnmm-pymc[io]."
+        ) from None
+
     individuals = clean_names(
         plink_ids(fam["FID"], fam["IID"]), path.with_suffix(".fam").name, place="line"
     )
@@ -34,8 +41,6 @@ def read_bed(path: Path) -> tuple[np.ndarray, pd.Index, pd.Index, pd.DataFrame]:
     )
     info = bim.drop(columns=["marker", "cM"]).set_index(markers)
     info["position"] = pd.to_numeric(info["position"], errors="coerce")
-
-    from bed_reader import open_bed
 
     dosages = np.empty((p, n), np.int8)
     with open_bed(path, iid_count=n, sid_count=p) as bed:
