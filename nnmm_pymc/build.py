@@ -125,19 +125,30 @@ def _node(node: Node, nodes: list[Node], values: dict[str, Any], individuals: pd
     priors = default_priors(node, nodes)
     mean: Any = pt.zeros((len(individuals), len(node.columns)))
     if node.equation.intercept:
-        mean = mean + create(priors["Intercept"], f"{node.name}_Intercept", (node.dim,))
+        mean = mean + _parameter(priors["Intercept"], f"{node.name}_Intercept", (node.dim,))
     for covariate in node.covariates:
         dims = (_level_dim(node, covariate.label), node.dim)
-        effects = create(priors[covariate.label], f"{node.name}_{covariate.label}", dims)
+        effects = _parameter(priors[covariate.label], f"{node.name}_{covariate.label}", dims)
         effects = effects + np.zeros((covariate.design.shape[1], len(node.columns)))
         mean = mean + pytensor.shared(covariate.design) @ effects
-    variance = create(priors["residual_variance"], f"{node.name}_residual_variance", (node.dim,))
+    name = f"{node.name}_residual_variance"
+    variance = _parameter(priors["residual_variance"], name, (node.dim,))
     for edge in node.markers:
         mean = mean + _genetic_value(node, edge, priors[edge.label], variance)
     for link in node.parents:
         parent = next(n for n in nodes if n.name == link.node)
         mean = mean + _weighted(node, link, parent, values[link.node], priors[link.label])
     return _likelihood(node, mean, variance, individuals)
+
+
+def _parameter(prior: Any, name: str, dims: tuple[str, ...]) -> Any:
+    """A variable called `name` whatever the prior is: predictions look it up in the result."""
+    value = create(prior, name, dims)
+    model = pm.modelcontext(None)
+    if name in model.named_vars:
+        return value
+    shape = [len(model.coords[dim]) for dim in dims]
+    return pm.Deterministic(name, value + np.zeros(shape), dims=dims)
 
 
 def _genetic_value(node: Node, edge: MarkerEdge, prior: MarkerPrior, residual: Any) -> Any:
@@ -170,7 +181,7 @@ def _weighted(node: Node, edge: ParentEdge, parent: Node, values: Any, prior: An
         values = (values - centre[columns]) / scale[columns]
     activated = pytensor_activation(edge.activation)(values)
     dims = (_parent_dim(node, edge, parent), node.dim)
-    weights = create(prior, f"{node.name}_{edge_name(node, edge)}", dims)
+    weights = _parameter(prior, f"{node.name}_{edge_name(node, edge)}", dims)
     weights = weights + np.zeros((len(columns), len(node.columns)))
     if edge.mask is not None:
         weights = weights * edge.mask.astype(float)

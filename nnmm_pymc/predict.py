@@ -152,9 +152,12 @@ def _linear(node: NodeDescription, batch: Batch, n: int) -> np.ndarray:
     return mean
 
 
-def _weights(parent: Any, batch: Batch) -> np.ndarray:
+def _weights(parent: Any, batch: Batch, width: int) -> np.ndarray:
     weights = batch.parameters[parent.weights]
-    weights = weights.reshape(len(weights), len(parent.columns), -1)
+    shape = (len(weights), len(parent.columns), width)
+    if weights.ndim < 3:
+        weights = weights.reshape(len(weights), 1, -1)
+    weights = np.broadcast_to(weights, shape)
     return weights if parent.mask is None else weights * np.asarray(parent.mask, float)
 
 
@@ -180,7 +183,7 @@ def node_moments(
                 (inner.mean[..., parent.columns] - centre) / scale,
                 np.sqrt(inner.variance[..., parent.columns]) / scale,
             )
-            weights = _weights(parent, batch)
+            weights = _weights(parent, batch, len(node.columns))
             mean += g_mean @ weights
             variance += g_variance @ weights**2
         if observed is not None and node.name in observed:
@@ -228,7 +231,9 @@ def _simulated(
         mean = _linear(node, batch, n)
         for parent in node.parents:
             z = (values[parent.node][..., parent.columns] - parent.centre) / parent.scale
-            mean += NUMPY_ACTIVATIONS[parent.activation](z) @ _weights(parent, batch)
+            mean += NUMPY_ACTIVATIONS[parent.activation](z) @ _weights(
+                parent, batch, len(node.columns)
+            )
         sd = np.sqrt(_residual_variance(node, batch))[:, None, :]
         value = mean + sd * rng.standard_normal(mean.shape)
         if node.name in observed:

@@ -116,3 +116,36 @@ def _mcse(values):
     flat = values.reshape(*values.shape[:2], -1)
     errors = [az.mcse(flat[..., i], method="mean") for i in range(flat.shape[-1])]
     return np.reshape(errors, values.shape[2:])
+
+
+def test_numbers_and_shared_priors_are_fitted_and_predicted():
+    """A fixed parameter or one shared by all columns is in the result like any other."""
+    data = nn.simulate(60, 20, 3, activation="identity", missing="cells", random_seed=2)
+    network = nn.Network(
+        [
+            nn.Layer("geno", data.genotypes),
+            nn.Layer("omics", data.omics),
+            nn.Layer("pheno", data.phenotypes),
+        ],
+        [
+            nn.Equation(
+                "omics ~ 1 + geno",
+                priors={"Intercept": 0.0, "residual_variance": nn.Prior("HalfNormal", dims=())},
+            ),
+            nn.Equation(
+                "y ~ 1 + omics",
+                priors={"residual_variance": 0.5, "omics": lambda name: pm.Normal(name, 0, 1)},
+            ),
+        ],
+    )
+    result = network.fit(
+        draws=20, tune=20, chains=2, cores=1, random_seed=1, progressbar=False, quiet=True
+    )
+    posterior = result["posterior"]
+    assert np.all(posterior["y_residual_variance"] == 0.5)
+    assert np.all(posterior["omics_Intercept"] == 0.0)
+    assert posterior["y_omics"].shape == (2, 20)
+    table = network.predict(result, data.genotypes, data.omics)
+    assert np.isfinite(table.select_dtypes("number")).all(axis=None)
+    known = nn.breeding_values(result).query("trait == 'y'")["ebv"].to_numpy()
+    np.testing.assert_allclose(table["ebv"], known, atol=1e-6)
