@@ -55,6 +55,11 @@ def _constants(network: Network) -> xr.Dataset:
                 dims=[edge.dim],
                 coords={edge.dim: np.asarray(edge.genotypes.markers, str)},
             )
+            if edge.genotypes.info is not None:
+                alleles = edge.genotypes.info.reindex(edge.genotypes.markers)
+                for allele in ("effect_allele", "other_allele"):
+                    values = np.asarray(alleles[allele].astype(str), str)
+                    out[f"{edge.layer}_{allele}"] = xr.DataArray(values, dims=[edge.dim])
     return xr.Dataset(out)
 
 

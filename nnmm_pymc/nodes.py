@@ -6,7 +6,7 @@ Here names become layers, columns, dims, masks and arrays; nothing of PyMC yet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,6 +132,7 @@ def resolve(
     genotypes = {k: g.take(individuals) for k, g in layers.items() if isinstance(g, Genotypes)}
     for node in nodes:
         _right_side(node, nodes, {**layers, **genotypes}, individuals)
+        _check_connections_used(node)
     _mark_latent(nodes)
     _check_variation(nodes, layers)
     return nodes, individuals
@@ -276,6 +277,15 @@ def _right_side(
                 )
 
 
+def _check_connections_used(node: Node) -> None:
+    masks = [edge.mask for edge in node.markers] + [edge.mask for edge in node.parents]
+    if node.equation.connections is not None and all(mask is None for mask in masks):
+        raise InputError(
+            f"Equation {node.equation.formula!r}: its connections name no marker or omic of any of "
+            "its terms; check the names, or give them under the term they are of."
+        )
+
+
 def _activation(term: Term, node: Node) -> tuple[str, bool]:
     names = [f for f in term.functions if f != "scale"]
     scaled = "scale" in term.functions
@@ -293,30 +303,23 @@ def _activation(term: Term, node: Node) -> tuple[str, bool]:
 
 def _mask(node: Node, term: Term, parents: tuple[str, ...], word: str) -> np.ndarray | None:
     """(parent, column) booleans from connections given by name; None if all are connected."""
-    connections = node.equation.connections
+    connections = _connections_of(node, term, parents)
     if connections is None:
         return None
-    for key in (term.label, *term.names):
-        if isinstance(connections.get(key), Mapping):
-            connections = connections[key]
-            break
-    else:
-        nested = any(isinstance(v, Mapping) for v in connections.values())
-        if nested or not _names_parents(connections, parents):
-            return None
     mask = np.ones((len(parents), len(node.columns)), bool)
     position = {name: i for i, name in enumerate(parents)}
+    where = f"Equation {node.equation.formula!r}: connections"
     for child, wanted in connections.items():
         if child not in node.columns:
-            raise InputError(
-                f"Equation {node.equation.formula!r}: connections name {child!r}, which is not a "
-                f"column of {node.layer!r}."
-            )
+            raise InputError(f"{where} name {child!r}, which is not a column of {node.layer!r}.")
+        if isinstance(wanted, str) or not isinstance(wanted, Iterable):
+            raise InputError(f"{where} of {child!r} are {wanted!r}; give a list of names.")
+        wanted = list(wanted)
         unknown = [w for w in wanted if w not in position]
         if unknown:
             raise InputError(
-                f"Equation {node.equation.formula!r}: connections of {child!r} name the {word} "
-                f"{unknown[0]!r}, which does not exist or was dropped."
+                f"{where} of {child!r} name the {word} {unknown[0]!r}, which does not exist or was "
+                "dropped."
             )
         column = node.columns.index(child)
         mask[:, column] = False
@@ -324,10 +327,29 @@ def _mask(node: Node, term: Term, parents: tuple[str, ...], word: str) -> np.nda
     return mask
 
 
-def _names_parents(connections: Mapping[str, Any], parents: tuple[str, ...]) -> bool:
-    """Whether plain connections speak of these parents: of two terms, one only need be meant."""
+def _connections_of(node: Node, term: Term, parents: tuple[str, ...]) -> Mapping[str, Any] | None:
+    """Connections that speak of this term: under its name, or the only ones there are."""
+    given = node.equation.connections
+    if given is None:
+        return None
+    where = f"Equation {node.equation.formula!r}: connections"
+    if not isinstance(given, Mapping):
+        raise InputError(f"{where} are {given!r}; give a mapping from children to their parents.")
+    terms = {name for t in node.equation.terms for name in (t.label, *t.names)}
+    if any(isinstance(value, Mapping) for value in given.values()):
+        unknown = sorted(set(given) - terms)
+        if unknown:
+            raise InputError(f"{where} name {unknown[0]!r}, which is no term of it.")
+        return next((given[key] for key in (term.label, *term.names) if key in given), None)
+    others = [t for t in node.equation.terms if t is not term and t.label != term.label]
+    if not others:
+        return given
+    # Several terms: the connections are of the one whose parents they name.
     known = set(parents)
-    return any(w in known for wanted in connections.values() for w in wanted)
+    names = [w for wanted in given.values() if not isinstance(wanted, str) for w in wanted]
+    if not any(w in known for w in names):
+        return None
+    return given
 
 
 def _covariate(
@@ -349,7 +371,9 @@ def _covariate(
         filler = columns[name].mean() if numeric else columns[name].mode().iloc[0]
         columns[name] = columns[name].fillna(filler)
     try:
-        matrix = formulae.design_matrices(f"1 + {term.label}", pd.DataFrame(columns)).common
+        intercept = "1" if node.equation.intercept else "0"
+        formula = f"{intercept} + {term.label}"
+        matrix = formulae.design_matrices(formula, pd.DataFrame(columns)).common
     except Exception as error:
         raise InputError(
             f"Equation {node.equation.formula!r}: term {term.label!r} cannot be evaluated: {error}."

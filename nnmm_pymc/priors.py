@@ -86,6 +86,14 @@ class MarkerPrior:
 
     inclusion: Any = None
     slab_variance: Any = None
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.inclusion, int | float)
+        if number and not 0.0 <= self.inclusion <= 1.0:
+            raise InputError(f"inclusion={self.inclusion} is no probability; give 0 to 1.")
+        if isinstance(self.slab_variance, int | float) and self.slab_variance <= 0.0:
+            raise InputError(f"slab_variance={self.slab_variance} must be positive.")
+
     #: Whether `slab_variance` is the prior of each marker's own variance, not of a shared one.
     own_variances: ClassVar[bool] = False
 

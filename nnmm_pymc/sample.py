@@ -89,6 +89,12 @@ def sample(
     """
     model = pm.modelcontext(model)
     _check_counts(draws=draws, tune=tune, chains=chains)
+    if cores is not None:
+        _check_counts(cores=cores)
+    if random_seed is not None and (not isinstance(random_seed, int) or random_seed < 0):
+        raise InputError(f"random_seed={random_seed!r} must be a whole number of at least 0.")
+    if latent not in ("auto", "gibbs", "nuts"):
+        raise InputError(f"latent={latent!r} is not known; use 'auto', 'gibbs' or 'nuts'.")
     conditional = ConditionalModel(model)
     plan = assign_steps(
         model, step, conditional=conditional, latent=latent, target_accept=target_accept

@@ -54,6 +54,18 @@ def _from_prior(prior: Prior, name: str, dims: Sequence[str]) -> Any:
     if not (inspect.isclass(found) and issubclass(found, pm.Distribution)):
         raise InputError(f"The prior of {name!r} names {prior.name!r}, which pymc does not have.")
     distribution: Any = found
+    known = {
+        p.name
+        for p in inspect.signature(distribution.dist).parameters.values()
+        if p.kind not in (2, 4)
+    }
+    wrong = sorted(set(prior.parameters) - known)
+    # PyMC ignores a keyword it does not know, and would fit another prior than the one written.
+    if wrong and known:
+        raise InputError(
+            f"The prior of {name!r}: {prior.name} has no parameter {wrong[0]!r}; it has "
+            f"{', '.join(sorted(known))}."
+        )
     parameters = {
         key: create(value, f"{name}_{key}", ()) if isinstance(value, Prior) else value
         for key, value in prior.parameters.items()

@@ -2,6 +2,7 @@
 
 import arviz as az
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytest
 
@@ -149,3 +150,48 @@ def test_numbers_and_shared_priors_are_fitted_and_predicted():
     assert np.isfinite(table.select_dtypes("number")).all(axis=None)
     known = nn.breeding_values(result).query("trait == 'y'")["ebv"].to_numpy()
     np.testing.assert_allclose(table["ebv"], known, atol=1e-6)
+
+
+def test_a_hand_written_model_with_scalar_hyper_parameters_runs():
+    data = nn.simulate(60, 20, 2, random_seed=1)
+    genotypes = nn.read_genotypes(data.genotypes)
+    with pm.Model(coords={"marker": list(genotypes.markers)}) as model:
+        inclusion = pm.Beta("inclusion", 1, 1)
+        variance = pm.InverseGamma("slab_variance", 2.5, 0.2)
+        effects = nn.MarkerEffects("effects", inclusion, variance, dims="marker")
+        value = pm.Deterministic("value", nn.genetic_value(genotypes, effects))
+        residual = pm.InverseGamma("residual_variance", 2.5, 1.0)
+        observed = data.phenotypes["y"].to_numpy()
+        pm.Normal("y", value, pm.math.sqrt(residual), observed=observed)
+    result = nn.sample(
+        model, draws=30, tune=10, chains=2, cores=1, random_seed=1, progressbar=False, quiet=True
+    )
+    assert result["posterior"]["slab_variance"].shape == (2, 30)
+    assert len(nn.marker_effects(result)) == 20
+
+
+def test_a_misspelt_parameter_is_refused():
+    with pytest.raises(nn.InputError, match="Normal has no parameter 'mean'"):
+        nn.Network(
+            [nn.Layer("geno", np.eye(4)), nn.Layer("pheno", _numbers())],
+            [nn.Equation("y ~ 1 + geno", priors={"Intercept": nn.Prior("Normal", mean=1000)})],
+        ).model
+
+
+@pytest.mark.parametrize(
+    ("connections", "words"),
+    [
+        ({"y": ["m9"]}, "'m9'"),
+        ({"z": ["m1"]}, "'z'"),
+        ({"y": "m1"}, "list of names"),
+        ({"gen": {"y": ["m1"]}}, "no term"),
+    ],
+)
+def test_connections_that_name_nothing_are_refused(connections, words):
+    layers = [nn.Layer("geno", np.eye(4)), nn.Layer("pheno", _numbers())]
+    with pytest.raises(nn.InputError, match=words):
+        nn.Network(layers, [nn.Equation("y ~ 1 + geno", connections=connections)])
+
+
+def _numbers():
+    return pd.DataFrame({"y": [1.0, 2.0, 4.0, 3.0]}, index=["1", "2", "3", "4"])

@@ -83,7 +83,7 @@ class ConjugateGibbs(BlockedStep):
         return [
             natural_parameters(c, at, [next(gradients) for _ in at])
             if known is None
-            else (known.parameters(point), np.ones(1))
+            else (known.parameters(point), np.ones(()))
             for c, known, at in zip(self.conjugates, self.known, places, strict=True)
         ]
 
