@@ -171,11 +171,12 @@ def test_a_hand_written_model_with_scalar_hyper_parameters_runs():
 
 
 def test_a_misspelt_parameter_is_refused():
+    network = nn.Network(
+        [nn.Layer("geno", np.eye(4)), nn.Layer("pheno", _numbers())],
+        [nn.Equation("y ~ 1 + geno", priors={"Intercept": nn.Prior("Normal", mean=1000)})],
+    )
     with pytest.raises(nn.InputError, match="Normal has no parameter 'mean'"):
-        nn.Network(
-            [nn.Layer("geno", np.eye(4)), nn.Layer("pheno", _numbers())],
-            [nn.Equation("y ~ 1 + geno", priors={"Intercept": nn.Prior("Normal", mean=1000)})],
-        ).model
+        network.fit(draws=1)
 
 
 @pytest.mark.parametrize(
