@@ -54,11 +54,9 @@ def _from_prior(prior: Prior, name: str, dims: Sequence[str]) -> Any:
     if not (inspect.isclass(found) and issubclass(found, pm.Distribution)):
         raise InputError(f"The prior of {name!r} names {prior.name!r}, which pymc does not have.")
     distribution: Any = found
-    known = {
-        p.name
-        for p in inspect.signature(distribution.dist).parameters.values()
-        if p.kind not in (2, 4)
-    }
+    signature = inspect.signature(distribution.dist)
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    known = {p.name for p in signature.parameters.values() if p.kind not in variadic}
     wrong = sorted(set(prior.parameters) - known)
     # PyMC ignores a keyword it does not know, and would fit another prior than the one written.
     if wrong and known:
