@@ -1,6 +1,7 @@
 """Posteriors of BRR, BayesC and the Bayesian lasso on 300 wheat markers against long runs of BGLR.
 
-    python benchmarks/bglr_reference.py [draws]
+    python benchmarks/bglr_reference.py 5000              # all cases
+    python benchmarks/bglr_reference.py 5000 BRR BL       # some: BRR, BayesC_fixpi, BL
 
 Reads ../shared/data/bglr_reference; its README has the exact models. Prints, for each case, the
 largest |z| and the mean z^2 of all posterior means against the combined Monte Carlo errors.
@@ -82,7 +83,7 @@ def z_scores(case: str, draws: int) -> pd.Series:
 
 if __name__ == "__main__":
     draws = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
-    for case in CASES:
+    for case in sys.argv[2:] or CASES:
         z = z_scores(case, draws)
         shown = ", ".join(f"{k} {z[k]:.2f}" for k in NAMES if k in z)
         print(

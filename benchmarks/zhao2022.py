@@ -1,8 +1,9 @@
 """Accuracy on the data of Zhao et al. (2022), Genetics iyac034, Part 3, against the published.
 
-    python benchmarks/zhao2022.py individuals 1 2 3
-    python benchmarks/zhao2022.py cells 1 2 3
+    python benchmarks/zhao2022.py individuals BayesC 1 2 3
+    python benchmarks/zhao2022.py cells BayesC 1 2 3
 
+The arguments say what is missing, the prior of the markers, and which replicates to run.
 Rows 956-1055 are the test set: their phenotypes are withheld, their omics observed as in the files.
 Reads ../shared/data/zhao2022_part3; see its README for the origin.
 """
@@ -20,6 +21,13 @@ import nnmm_pymc as nn
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "zhao2022_part3"
 N_TRAIN = 955
+PRIORS = {
+    "RRBLUP": nn.RRBLUP(),
+    "BayesA": nn.BayesA(),
+    "BayesB": nn.BayesB(),
+    "BayesC": nn.BayesC(),
+    "BayesL": nn.BayesL(),
+}
 
 
 def omics_of(pattern: str, replicate: int) -> pd.DataFrame:
@@ -32,7 +40,9 @@ def omics_of(pattern: str, replicate: int) -> pd.DataFrame:
     return omics
 
 
-def run(pattern: str, replicate: int, draws: int = 6000, tune: int = 1000) -> dict[str, float]:
+def run(
+    pattern: str, prior: str, replicate: int, draws: int = 6000, tune: int = 1000
+) -> dict[str, float]:
     phenotypes = pd.read_csv(DATA / "y.csv", index_col=0)
     phenotypes.iloc[N_TRAIN:] = np.nan
     network = nn.Network(
@@ -41,7 +51,7 @@ def run(pattern: str, replicate: int, draws: int = 6000, tune: int = 1000) -> di
             nn.Layer("omics", omics_of(pattern, replicate)),
             nn.Layer("pheno", phenotypes),
         ],
-        [nn.Equation("omics ~ 1 + geno", priors={"geno": nn.BayesC()}), "y ~ 1 + omics"],
+        [nn.Equation("omics ~ 1 + geno", priors={"geno": PRIORS[prior]}), "y ~ 1 + omics"],
     )
     start = time.perf_counter()
     fit = network.fit(draws=draws, tune=tune, chains=2, random_seed=replicate, progressbar=False)
@@ -62,7 +72,7 @@ def run(pattern: str, replicate: int, draws: int = 6000, tune: int = 1000) -> di
 
 
 if __name__ == "__main__":
-    pattern, *replicates = sys.argv[1:]
-    rows = pd.DataFrame([run(pattern, int(r)) for r in replicates])
+    pattern, prior, *replicates = sys.argv[1:]
+    rows = pd.DataFrame([run(pattern, prior, int(r)) for r in replicates])
     print(rows.to_string(index=False, float_format=lambda v: f"{v:.4f}"))
-    print(f"{pattern}: mean accuracy {rows['accuracy'].mean():.4f}")
+    print(f"{pattern}, {prior}: mean accuracy {rows['accuracy'].mean():.4f}")

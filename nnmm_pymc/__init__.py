@@ -4,12 +4,22 @@ Name the layers (`Layer`), write the equations (`Equation`), and a `Network` giv
 (``network.model``) and a fit (``network.fit()``, an xarray DataTree) from which `breeding_values`,
 `marker_effects`, `heritability` and `diagnose` make tables and `plot_fit` a figure. A prior of
 marker effects is `MarkerEffects` with any PyMC expression for its inclusion probability and slab
-variance; `RRBLUP`, `BayesA`, `BayesB`, `BayesC` and `BayesL` are shorthands. For a model of your
-own, write `MarkerEffects` and `genetic_value` in it and call `sample`.
+variance; the Bayesian alphabet (`nnmm_pymc.alphabet`: `RRBLUP`, `BayesC`, `BayesR`, ...) are
+shorthands. For a model of your own, write `MarkerEffects` and `genetic_value` in it and call
+`sample`.
 
 Words: `inclusion` is the probability that a marker HAS an effect (JWAS's pi is that it has none).
 """
 
+from nnmm_pymc.alphabet import GBLUP as GBLUP
+from nnmm_pymc.alphabet import RRBLUP as RRBLUP
+from nnmm_pymc.alphabet import BayesA as BayesA
+from nnmm_pymc.alphabet import BayesB as BayesB
+from nnmm_pymc.alphabet import BayesC as BayesC
+from nnmm_pymc.alphabet import BayesL as BayesL
+from nnmm_pymc.alphabet import BayesR as BayesR
+from nnmm_pymc.alphabet import Horseshoe as Horseshoe
+from nnmm_pymc.alphabet import MarkerGroups as MarkerGroups
 from nnmm_pymc.data import Genotypes as Genotypes
 from nnmm_pymc.data import Table as Table
 from nnmm_pymc.data import align as align
@@ -20,7 +30,9 @@ from nnmm_pymc.distributions import genetic_value as genetic_value
 from nnmm_pymc.errors import InputError as InputError
 from nnmm_pymc.formula import Equation as Equation
 from nnmm_pymc.io import read_genotypes as read_genotypes
+from nnmm_pymc.io import read_relationship as read_relationship
 from nnmm_pymc.io import read_table as read_table
+from nnmm_pymc.log_density import with_log_densities as with_log_densities
 from nnmm_pymc.network import Layer as Layer
 from nnmm_pymc.network import Network as Network
 from nnmm_pymc.network import predict_network as predict_network
@@ -28,16 +40,13 @@ from nnmm_pymc.plots import plot_fit as plot_fit
 from nnmm_pymc.plots import plot_network as plot_network
 from nnmm_pymc.plots import plot_pip as plot_pip
 from nnmm_pymc.plots import plot_predicted as plot_predicted
-from nnmm_pymc.priors import RRBLUP as RRBLUP
-from nnmm_pymc.priors import BayesA as BayesA
-from nnmm_pymc.priors import BayesB as BayesB
-from nnmm_pymc.priors import BayesC as BayesC
-from nnmm_pymc.priors import BayesL as BayesL
+from nnmm_pymc.prior_check import implied_prior as implied_prior
 from nnmm_pymc.priors import Prior as Prior
 from nnmm_pymc.registry import list_models as list_models
 from nnmm_pymc.registry import load_model as load_model
 from nnmm_pymc.registry import save_model as save_model
 from nnmm_pymc.sample import sample as sample
+from nnmm_pymc.sensitivity import sensitivity as sensitivity
 from nnmm_pymc.simulation import Simulation as Simulation
 from nnmm_pymc.simulation import simulate as simulate
 from nnmm_pymc.steps import MarkerGibbs as MarkerGibbs

@@ -9,7 +9,6 @@ or that nothing depends on has one likelihood under its own name.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,19 +17,23 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 
-from nnmm_pymc.activations import NUMPY_ACTIVATIONS, pytensor_activation
-from nnmm_pymc.data import MISSING, Genotypes
+from nnmm_pymc.activations import pytensor_activation
+from nnmm_pymc.alphabet import GBLUP
 from nnmm_pymc.distributions import MarkerEffects, genetic_value
+from nnmm_pymc.effects import create_effects
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.nodes import MarkerEdge, Node, ParentEdge
-from nnmm_pymc.priors import RRBLUP, BayesL, MarkerPrior, Prior
+from nnmm_pymc.node_priors import (
+    column_scale,
+    is_selection,
+    marker_data,
+    node_priors,
+    weight_data,
+)
+from nnmm_pymc.nodes import MarkerEdge, Node, ParentEdge, node_called
 from nnmm_pymc.steps.fused import Side, StandardNetwork, register_network
 from nnmm_pymc.variables import create
 
-__all__ = ["build_model", "column_scale", "default_priors", "edge_name"]
-
-#: Degrees of freedom of the scaled inverse chi-square priors of variances.
-VARIANCE_DF = 5.0
+__all__ = ["build_model", "edge_name"]
 
 
 def build_model(nodes: list[Node], individuals: pd.Index) -> pm.Model:
@@ -106,7 +109,7 @@ def _coords(nodes: list[Node], individuals: pd.Index) -> dict[str, list[str]]:
         for covariate in node.covariates:
             coords[_level_dim(node, covariate.label)] = list(covariate.levels)
         for link in node.parents:
-            parent = next(n for n in nodes if n.name == link.node)
+            parent = node_called(nodes, link.node)
             coords[_parent_dim(node, link, parent)] = list(link.columns)
     return coords
 
@@ -122,7 +125,7 @@ def _parent_dim(node: Node, edge: ParentEdge, parent: Node) -> str:
 
 def _node(node: Node, nodes: list[Node], values: dict[str, Any], individuals: pd.Index) -> Any:
     """Add one node; returns the (individual, column) values its children see."""
-    priors = default_priors(node, nodes)
+    priors = node_priors(node, nodes)
     mean: Any = pt.zeros((len(individuals), len(node.columns)))
     if node.equation.intercept:
         mean = mean + _parameter(priors["Intercept"], f"{node.name}_Intercept", (node.dim,))
@@ -136,8 +139,8 @@ def _node(node: Node, nodes: list[Node], values: dict[str, Any], individuals: pd
     for edge in node.markers:
         mean = mean + _genetic_value(node, edge, priors[edge.label], variance)
     for link in node.parents:
-        parent = next(n for n in nodes if n.name == link.node)
-        mean = mean + _weighted(node, link, parent, values[link.node], priors[link.label])
+        parent = node_called(nodes, link.node)
+        mean = mean + _weighted(node, link, parent, values[link.node], priors[link.label], variance)
     return _likelihood(node, mean, variance, individuals)
 
 
@@ -151,27 +154,38 @@ def _parameter(prior: Any, name: str, dims: tuple[str, ...]) -> Any:
     return pm.Deterministic(name, value + np.zeros(shape), dims=dims)
 
 
-def _genetic_value(node: Node, edge: MarkerEdge, prior: MarkerPrior, residual: Any) -> Any:
+def _genetic_value(node: Node, edge: MarkerEdge, prior: Any, residual: Any) -> Any:
     name = f"{node.name}_{edge.label}"
-    inclusion = create(prior.inclusion, f"{name}_inclusion", (node.dim,))
-    if isinstance(prior, BayesL):
-        rate = create(prior.lambda_squared, f"{name}_lambda_squared", (node.dim,)) / 2.0
-        tau = Prior("Exponential", lam=rate)
-        slab_variance = residual * create(tau, f"{name}_tau_squared", (edge.dim, node.dim))
-    else:
-        dims = (edge.dim, node.dim) if prior.own_variances else (node.dim,)
-        slab_variance = create(prior.slab_variance, f"{name}_slab_variance", dims)
-    if edge.mask is not None:
-        inclusion = inclusion * edge.mask.astype(float)
-    effects = MarkerEffects(
-        name, inclusion=inclusion, slab_variance=slab_variance, dims=(edge.dim, node.dim)
-    )
+    residual = residual + np.zeros(len(node.columns))
+    if isinstance(prior, GBLUP):
+        return _relationship_value(node, edge, prior, name)
+    effects = create_effects(name, prior, (edge.dim, node.dim), marker_data(edge, node), residual)
     return pm.Deterministic(
         f"{name}_value", genetic_value(edge.genotypes, effects), dims=("individual", node.dim)
     )
 
 
-def _weighted(node: Node, edge: ParentEdge, parent: Node, values: Any, prior: Any) -> Any:
+def _relationship_value(node: Node, edge: MarkerEdge, prior: GBLUP, name: str) -> Any:
+    """Genetic values from effects of the eigenvectors of the relationship matrix."""
+    if edge.mask is not None:
+        raise InputError(
+            f"Equation {node.equation.formula!r}: GBLUP of {edge.label!r} cannot have connections; "
+            "RRBLUP is the same model and can."
+        )
+    own = edge.relationship
+    eigenvectors = edge.genotypes if own is None else own.eigenvectors
+    dim = edge.dim if own is None else f"{name}_eigenvector"
+    pm.modelcontext(None).add_coord(dim, list(eigenvectors.markers))
+    variance = _parameter(prior.genetic_variance, f"{name}_genetic_variance", (node.dim,))
+    effects = MarkerEffects(name, slab_variance=variance, dims=(dim, node.dim))
+    return pm.Deterministic(
+        f"{name}_value", genetic_value(eigenvectors, effects), dims=("individual", node.dim)
+    )
+
+
+def _weighted(
+    node: Node, edge: ParentEdge, parent: Node, values: Any, prior: Any, residual: Any
+) -> Any:
     """Weights times the activation of the parent's values."""
     columns = [parent.columns.index(c) for c in edge.columns]
     if len(columns) < len(parent.columns):
@@ -181,7 +195,11 @@ def _weighted(node: Node, edge: ParentEdge, parent: Node, values: Any, prior: An
         values = (values - centre[columns]) / scale[columns]
     activated = pytensor_activation(edge.activation)(values)
     dims = (_parent_dim(node, edge, parent), node.dim)
-    weights = _parameter(prior, f"{node.name}_{edge_name(node, edge)}", dims)
+    name = f"{node.name}_{edge_name(node, edge)}"
+    if is_selection(prior):
+        weights = create_effects(name, prior, dims, weight_data(edge, node, parent), residual)
+        return activated @ weights
+    weights = _parameter(prior, name, dims)
     weights = weights + np.zeros((len(columns), len(node.columns)))
     if edge.mask is not None:
         weights = weights * edge.mask.astype(float)
@@ -194,28 +212,19 @@ def edge_name(node: Node, edge: ParentEdge) -> str:
     return edge.node if len(same) == 1 else edge.label
 
 
-def column_scale(node: Node) -> tuple[np.ndarray, np.ndarray]:
-    """Observed mean and standard deviation of each column; 0 and 1 where nothing is observed."""
-    with np.errstate(all="ignore"):
-        count = (~np.isnan(node.observed)).sum(axis=0)
-        centre = np.where(count > 0, np.nansum(node.observed, axis=0) / np.maximum(count, 1), 0.0)
-        square = np.nansum((node.observed - centre) ** 2, axis=0) / np.maximum(count - 1, 1)
-    return centre, np.where(square > 0, np.sqrt(square), 1.0)
-
-
 def _likelihood(node: Node, mean: Any, variance: Any, individuals: pd.Index) -> Any:
     sd = pt.sqrt(variance) * np.ones(len(node.columns))
     present = ~np.isnan(node.observed)
     if present.all():
-        pm.Normal(node.name, mean, sd, observed=node.observed, dims=("individual", node.dim))
-        return pt.as_tensor(pytensor.shared(node.observed, f"{node.name}_data"))
+        dims = ("individual", node.dim)
+        return pm.Normal(node.name, mean, sd, observed=node.observed, dims=dims)
     seen = _cell_variable(
         f"{node.name}_observed", node, mean, sd, present, individuals, node.observed[present]
     )
     if node.terminal:
         return seen
-    filled = np.where(present, node.observed, 0.0)
-    values = pt.as_tensor(pytensor.shared(filled, f"{node.name}_data"))
+    # Of the observed cells the random variable, not its data: prior draws go through the network.
+    values = pt.set_subtensor(pt.zeros(present.shape)[np.nonzero(present)], seen)
     if node.latent.any():
         missing = _cell_variable(
             f"{node.name}_missing", node, mean, sd, node.latent, individuals, None
@@ -253,132 +262,3 @@ def _cell_variable(
     else:
         cell_mean, cell_sd = mean[rows, columns], sd[columns]
     return pm.Normal(name, cell_mean, cell_sd, observed=observed, dims=dim)
-
-
-def default_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
-    """The prior of every term of a node: the user's, or a default scaled from the data.
-
-    With V the observed variance of a column (1 where nothing is observed):
-
-    - Intercept: Normal at the mean of the column with sd
-      ``2.5 sqrt(V) sqrt(1 + sum (mean(g) / sd(g))^2)`` over the parents, as in Bambi;
-    - covariates: Normal(0, 2.5 sqrt(V) / sd(x));
-    - weights of a parent: Normal(0, sqrt(V) / sd(g)), so that one parent alone may explain all;
-    - residual variance: InverseGamma(df/2, (df - 2) V/4), df = 5: mean V/2, the other half of V
-      being left to the genetic terms and parents;
-    - slab variance: see `MarkerPrior`.
-    """
-    given = _given(node)
-    centre, scale = column_scale(node)
-    variance = scale**2
-    priors: dict[str, Any] = {}
-    stretch = np.ones(len(node.columns))
-    for link in node.parents:
-        parent = next(n for n in nodes if n.name == link.node)
-        mean_g, sd_g = _activated_moments(link, parent)
-        stretch = stretch + np.sum((mean_g / sd_g) ** 2)
-        sigma = scale[None, :] / sd_g[:, None]
-        priors[link.label] = given.get(link.label, Prior("Normal", mu=0.0, sigma=sigma))
-    for covariate in node.covariates:
-        sd_x = np.maximum(covariate.design.std(axis=0), 1e-12)
-        sigma = 2.5 * scale[None, :] / sd_x[:, None]
-        priors[covariate.label] = given.get(covariate.label, Prior("Normal", mu=0.0, sigma=sigma))
-        stretch = stretch + np.sum((covariate.design.mean(axis=0) / sd_x) ** 2)
-    priors["Intercept"] = given.get(
-        "Intercept", Prior("Normal", mu=centre, sigma=2.5 * scale * np.sqrt(stretch))
-    )
-    priors["residual_variance"] = given.get("residual_variance", variance_prior(0.5 * variance))
-    for edge in node.markers:
-        prior = given.get(edge.label, RRBLUP())
-        priors[edge.label] = _complete(prior, edge, node, variance)
-    return priors
-
-
-def _given(node: Node) -> dict[str, Any]:
-    """User's priors by label; a term may also be named by the one layer or column in it."""
-    given = dict(node.equation.priors)
-    for term in node.equation.terms:
-        for name in term.names:
-            if name in given and len(term.names) == 1:
-                given.setdefault(term.label, given[name])
-    return given
-
-
-def variance_prior(mean: np.ndarray) -> Prior:
-    """Scaled inverse chi-square with 5 degrees of freedom and this mean, as an InverseGamma."""
-    return Prior("InverseGamma", alpha=VARIANCE_DF / 2, beta=mean * (VARIANCE_DF - 2) / 2)
-
-
-def _activated_moments(edge: ParentEdge, parent: Node) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and sd of the activated columns over the individuals in which they were observed."""
-    centre, scale = column_scale(parent)
-    rng = np.random.default_rng(0)
-    means, sds = [], []
-    for c in edge.columns:
-        k = parent.columns.index(c)
-        z = parent.observed[:, k][~np.isnan(parent.observed[:, k])]
-        z = z if len(z) > 1 else rng.normal(size=1000)
-        z = (z - centre[k]) / scale[k] if edge.scaled else z
-        g = NUMPY_ACTIVATIONS[edge.activation](z)
-        spread = g.std()
-        means.append(g.mean() if spread > 0 else 0.0)
-        sds.append(spread if spread > 0 else 1.0)
-    return np.array(means), np.array(sds)
-
-
-def _complete(prior: Any, edge: MarkerEdge, node: Node, variance: np.ndarray) -> MarkerPrior:
-    """A marker prior with its missing parts derived from the data."""
-    if not isinstance(prior, MarkerPrior):
-        raise InputError(
-            f"Equation {node.equation.formula!r}: the prior of markers {edge.label!r} is "
-            f"{prior!r}; give one of marker effects, such as BayesC()."
-        )
-    inclusion = 1.0 if prior.inclusion is None else prior.inclusion
-    heritability = 0.5 / node.n_genetic_terms
-    if isinstance(prior, BayesL):
-        if prior.lambda_squared is not None:
-            return prior
-        mode = 2.0 * (1.0 - heritability) / heritability * _total_variance(edge)
-        return BayesL(Prior("Gamma", alpha=1.1, beta=0.1 / mode))
-    if prior.slab_variance is not None:
-        return _with(prior, inclusion, prior.slab_variance)
-    slab_variance = variance_prior(
-        heritability * variance / (_prior_mean(inclusion) * _total_variance(edge))
-    )
-    return _with(prior, inclusion, slab_variance)
-
-
-def _with(prior: MarkerPrior, inclusion: Any, slab_variance: Any) -> MarkerPrior:
-    """The prior with both parts given; its class tells whose variance the second is."""
-    complete = replace(prior, slab_variance=slab_variance)
-    return complete if prior.inclusion is not None else replace(complete, inclusion=inclusion)
-
-
-def _prior_mean(inclusion: Any) -> float:
-    """Prior mean of an inclusion probability; one half where it cannot be told."""
-    if isinstance(inclusion, int | float):
-        return max(float(inclusion), 1e-12)
-    if isinstance(inclusion, Prior) and inclusion.name == "Beta":
-        a, b = inclusion.parameters.get("alpha"), inclusion.parameters.get("beta")
-        if isinstance(a, int | float) and isinstance(b, int | float):
-            return a / (a + b)
-    return 0.5
-
-
-def _total_variance(edge: MarkerEdge) -> np.ndarray:
-    """Sum of the variances of the markers that may reach each column."""
-    variances = _variances(edge.genotypes)
-    total = variances.sum() if edge.mask is None else variances @ edge.mask
-    return np.maximum(total, 1e-12)
-
-
-def _variances(genotypes: Genotypes) -> np.ndarray:
-    """Variance of each marker about its centre, missing calls imputed by it."""
-    out = np.empty(genotypes.p)
-    for start in range(0, genotypes.p, 256):
-        block = genotypes.dosages[start : start + 256].astype(np.float32)
-        block -= genotypes.mean[start : start + 256, None].astype(np.float32)
-        if genotypes.dosages.dtype == np.int8:
-            block[genotypes.dosages[start : start + 256] == MISSING] = 0.0
-        out[start : start + 256] = np.einsum("ij,ij->i", block, block) / max(1, genotypes.n)
-    return out

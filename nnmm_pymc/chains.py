@@ -63,7 +63,7 @@ def run_chain(
         if iteration >= task.tune:
             task.record.conditional.refresh(point)
             record.add(point, stats)
-            divergences += sum(bool(s.get("diverging", False)) for s in stats)
+            divergences += sum(bool(v) for s in stats for k, v in s.items() if "diverging" in k)
         report(iteration + 1, divergences)
     record.plan = None
     return record

@@ -17,6 +17,8 @@ import typer
 import xarray as xr
 
 from nnmm_pymc import store
+from nnmm_pymc.alphabet import RRBLUP, BayesC, MarkerPrior
+from nnmm_pymc.data import Table
 from nnmm_pymc.demo import run_demo
 from nnmm_pymc.diagnose import ConvergenceWarning, diagnose
 from nnmm_pymc.errors import InputError
@@ -24,7 +26,6 @@ from nnmm_pymc.formula import ACTIVATIONS, Equation
 from nnmm_pymc.io import read_genotypes, read_table
 from nnmm_pymc.network import Layer, Network
 from nnmm_pymc.prediction import overlap, predict_network
-from nnmm_pymc.priors import RRBLUP, BayesC, MarkerPrior
 from nnmm_pymc.registry import list_models, load_model
 from nnmm_pymc.summarise import breeding_values, heritability, marker_effects, weights
 
@@ -85,7 +86,7 @@ def fit_command(
     ] = None,
     traits: Annotated[
         list[str] | None,
-        typer.Option(help="Column of the phenotypes; may be repeated. All numeric ones if absent."),
+        typer.Option(help="Columns of the phenotypes, by commas; all numeric ones if absent."),
     ] = None,
     activation: Annotated[str, typer.Option(help=f"One of {', '.join(ACTIVATIONS)}.")] = "identity",
     prior: Annotated[
@@ -117,6 +118,7 @@ def fit_command(
 ) -> None:
     """Fit a network to files and write its result and tables."""
     _check_free(out, overwrite)
+    _check_activation(activation, omics is not None)
     geno = read_genotypes(genotypes, maf=maf, transposed=transposed)
     pheno = read_table(phenotypes, id_column=id_column)
     layers = [Layer("geno", geno), Layer("pheno", pheno)]
@@ -128,11 +130,9 @@ def fit_command(
     elif omics_columns or direct:
         raise InputError("--omics-columns and --direct are about omics; give --omics too.")
     factors = _split(covariates)
-    traits = traits or [
-        c for c in pheno.frame.columns if pheno.frame[c].dtype == np.float64 and c not in factors
-    ]
+    chosen_traits = _split(",".join(traits or [])) or _numeric_columns(pheno, factors)
     markers = PRIORS[prior]()
-    equations = _equations(traits, factors, activation, omics is not None, direct, markers)
+    equations = _equations(chosen_traits, factors, activation, omics is not None, direct, markers)
     network = Network(layers, equations)
     print(f"{geno.source}: {geno.report}\n\n{network.alignment}\n\nEquations:")
     print("\n".join(f"  {equation.formula}" for equation in equations))
@@ -151,15 +151,23 @@ def predict_command(
     omics: Annotated[
         Path | None, typer.Option(help="What is known of their omics; used for the phenotype.")
     ] = None,
+    covariates: Annotated[
+        Path | None,
+        typer.Option(help="Table with the covariates of the fit; their averages if absent."),
+    ] = None,
     transposed: Transposed = False,
+    id_column: Annotated[
+        str | None, typer.Option(help="Column of the covariates with the IDs, if not the first.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="File for the predictions.")] = Path("predictions.csv"),
 ) -> None:
     """Breeding values and phenotypes of new individuals from a fit."""
     result = store.load(run)
     new = read_genotypes(genotypes, transposed=transposed, drop_constant=False)
     known = None if omics is None else read_table(omics, transposed=transposed)
-    print(overlap(result, new, known))
-    table = predict_network(result, new, known)
+    given = None if covariates is None else read_table(covariates, id_column=id_column)
+    print(overlap(result, new, known, given))
+    table = predict_network(result, new, known, given)
     _write_csv(table, out)
     print(f"Predictions: {out}")
 
@@ -180,7 +188,40 @@ def _split(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
+def _numeric_columns(phenotypes: Table, covariates: list[str]) -> list[str]:
+    """Traits that nobody chose: says which they are, and which of them look like codes."""
+    columns = phenotypes.frame.drop(columns=covariates, errors="ignore")
+    numeric = columns.select_dtypes(np.float64)
+    names = list(numeric.columns)
+    if not names:
+        raise InputError(f"{phenotypes.source}: no column is numeric; a trait must be.")
+    print(
+        f"Traits: {', '.join(names)} (every numeric column of {phenotypes.source}; choose others "
+        "with --traits)."
+    )
+    for name in names:
+        values = np.unique(numeric[name].dropna())
+        if 0 < len(values) <= 3 and np.all(values == np.round(values)):
+            seen = ", ".join(f"{value:g}" for value in values)
+            print(
+                f"Warning: {name} has only the values {seen}, like a code, but is modelled as a "
+                "continuous trait; leave it out with --traits if it is none."
+            )
+    print()
+    return names
+
+
+def _check_activation(activation: str, omics: bool) -> None:
+    if activation not in ACTIVATIONS:
+        raise InputError(
+            f"--activation {activation} is not known; give one of {', '.join(ACTIVATIONS)}."
+        )
+    if activation != "identity" and not omics:
+        raise InputError(f"--activation {activation} is about omics; give --omics too.")
+
+
 def _check_free(out: Path, overwrite: bool) -> None:
+    store.check_folder(out)
     if (out / store.RESULT_FILE).exists() and not overwrite:
         raise InputError(f"{out} has a result already; name another --out or add --overwrite.")
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from nnmm_pymc.alphabet import BayesC
 from nnmm_pymc.formula import Equation
 from nnmm_pymc.network import Layer, Network
-from nnmm_pymc.priors import BayesC
 from nnmm_pymc.simulation import Simulation, simulate
 from nnmm_pymc.summarise import breeding_values, marker_effects, weights
 

@@ -8,17 +8,22 @@ from typing import Any
 
 import xarray as xr
 
-from nnmm_pymc.build import column_scale, edge_name
+from nnmm_pymc.build import edge_name
+from nnmm_pymc.data.names import name_text
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.nodes import Node
+from nnmm_pymc.formula import Covariate
+from nnmm_pymc.node_priors import column_scale
+from nnmm_pymc.nodes import Node, node_called
 
 __all__ = [
+    "CovariateDescription",
     "NodeDescription",
     "ParentDescription",
     "describe",
     "parameter_names",
     "read_description",
     "to_json",
+    "traits_first",
 ]
 
 
@@ -36,6 +41,31 @@ class ParentDescription:
 
 
 @dataclass(frozen=True)
+class CovariateDescription:
+    """How the columns of a covariate's design matrix are made, and their averages in the fit.
+
+    Attributes
+    ----------
+    label : str
+    average : list of float
+    products : list, optional
+        As in `nnmm_pymc.formula.Covariate`, with levels as texts.
+    factors : dict
+        Levels that the fit knows.
+    """
+
+    label: str
+    average: list[float]
+    products: list[list[tuple[str, str | None]]] | None
+    factors: dict[str, list[str]]
+
+    @property
+    def names(self) -> list[str]:
+        """Columns of a table that it is made from."""
+        return list(dict.fromkeys(name for product in self.products or () for name, _ in product))
+
+
+@dataclass(frozen=True)
 class NodeDescription:
     """One node: names of its variables in the result and of its dims."""
 
@@ -49,7 +79,7 @@ class NodeDescription:
     residual_variance: str
     markers: dict[str, str] = field(default_factory=dict)
     parents: list[ParentDescription] = field(default_factory=list)
-    covariates: dict[str, list[float]] = field(default_factory=dict)
+    covariates: dict[str, CovariateDescription] = field(default_factory=dict)
 
 
 def describe(nodes: list[Node]) -> list[NodeDescription]:
@@ -77,7 +107,7 @@ def parameter_names(nodes: list[NodeDescription]) -> list[str]:
 def _describe(node: Node, nodes: list[Node]) -> NodeDescription:
     parents = []
     for edge in node.parents:
-        parent = next(n for n in nodes if n.name == edge.node)
+        parent = node_called(nodes, edge.node)
         columns = [parent.columns.index(c) for c in edge.columns]
         centre, scale = column_scale(parent)
         parents.append(
@@ -102,9 +132,19 @@ def _describe(node: Node, nodes: list[Node]) -> NodeDescription:
         residual_variance=f"{node.name}_residual_variance",
         markers={f"{node.name}_{e.label}": e.layer for e in node.markers},
         parents=parents,
-        covariates={
-            f"{node.name}_{c.label}": c.design.mean(axis=0).tolist() for c in node.covariates
-        },
+        covariates={f"{node.name}_{c.label}": _describe_covariate(c) for c in node.covariates},
+    )
+
+
+def _describe_covariate(covariate: Covariate) -> CovariateDescription:
+    products = covariate.products
+    return CovariateDescription(
+        covariate.label,
+        covariate.design.mean(axis=0).tolist(),
+        None
+        if products is None
+        else [[(n, None if v is None else name_text(v)) for n, v in p] for p in products],
+        {name: list(map(name_text, levels)) for name, levels in covariate.factors.items()},
     )
 
 
@@ -116,6 +156,11 @@ def read_description(result: xr.DataTree) -> list[NodeDescription]:
     InputError
         If the result is not that of `Network.fit`.
     """
+    if not isinstance(result, xr.DataTree):
+        raise InputError(
+            f"A result of Network.fit is needed, not {type(result).__name__}; nnmm_pymc.load reads "
+            "one from the folder of a run."
+        )
     text: Any = result.attrs.get("network")
     if text is None:
         raise InputError(
@@ -125,5 +170,12 @@ def read_description(result: xr.DataTree) -> list[NodeDescription]:
     nodes = []
     for entry in json.loads(text):
         entry["parents"] = [ParentDescription(**p) for p in entry["parents"]]
+        covariates = entry["covariates"].items()
+        entry["covariates"] = {name: CovariateDescription(**c) for name, c in covariates}
         nodes.append(NodeDescription(**entry))
     return nodes
+
+
+def traits_first(nodes: list[NodeDescription]) -> list[NodeDescription]:
+    """Traits in the order of the equations, then the omics."""
+    return sorted(nodes, key=lambda node: not node.terminal)

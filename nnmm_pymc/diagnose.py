@@ -28,7 +28,7 @@ class Diagnosis:
     Attributes
     ----------
     table : DataFrame
-        One row a variable: its worst R-hat, its fewest effective draws (bulk and tail).
+        One row a variable, by name: its worst R-hat, its fewest effective draws (bulk and tail).
     problems : list of str
         Sentences; empty if the run looks sound.
     """
@@ -88,8 +88,8 @@ def diagnose(result: xr.DataTree) -> Diagnosis:
     posterior = result["posterior"].dataset
     n_chains = posterior.sizes["chain"]
     rows = {}
-    for name, variable in posterior.data_vars.items():
-        rows[name] = _row(variable)
+    for name in sorted(map(str, posterior.data_vars)):  # files do not keep the order
+        rows[name] = _row(posterior[name])
     table = pd.DataFrame(rows, index=["r_hat", "ess_bulk", "ess_tail"]).T
     problems = []
     if n_chains < 2:
@@ -136,12 +136,15 @@ def _nuts_doubts(result: xr.DataTree) -> list[str]:
         return []
     stats = result["sample_stats"].dataset
     problems = []
-    if "diverging" in stats and int(stats["diverging"].sum()):
+    # A model with several trajectories of NUTS has a prefix before the statistics of all but one.
+    diverging = [stats[name] for name in stats if str(name).endswith("diverging")]
+    full = [stats[name] for name in stats if str(name).endswith("reached_max_treedepth")]
+    if n_diverging := sum(int(d.sum()) for d in diverging):
         problems.append(
-            f"{int(stats['diverging'].sum())} draws of NUTS diverged; raise target_accept (0.95) "
-            "or give the variances stronger priors."
+            f"{n_diverging} draws of NUTS diverged; raise target_accept (0.95) or give the "
+            "variances stronger priors."
         )
-    if "reached_max_treedepth" in stats and float(stats["reached_max_treedepth"].mean()) > 0.01:
+    if any(float(f.mean()) > 0.01 for f in full):
         problems.append(
             "NUTS reached its largest tree depth in more than 1 % of the draws; tune longer."
         )

@@ -18,9 +18,9 @@ from pytensor.link.numba.dispatch.basic import generate_fallback_impl, numba_fun
 from pytensor.tensor.random.basic import normal, uniform
 from pytensor.tensor.random.utils import normalize_size_param
 
+from nnmm_pymc.alphabet import MarkerPrior
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.genotypes import genetic_values, marker_products
-from nnmm_pymc.priors import MarkerPrior
 
 __all__ = ["GenotypeProduct", "MarkerEffects", "MarkerEffectsRV", "genetic_value"]
 

@@ -10,7 +10,8 @@ import xarray as xr
 
 from nnmm_pymc.data import Genotypes
 from nnmm_pymc.description import describe, parameter_names, read_description, to_json
-from nnmm_pymc.predict import match_markers, merit_draws
+from nnmm_pymc.marker_space import to_marker_space
+from nnmm_pymc.merit import match_markers, merit_draws
 from nnmm_pymc.sample import sample
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def fit_network(network: Network, **options: Any) -> xr.DataTree:
     needed = [n for n in parameter_names(described) if n in network.model.named_vars]
     keep = [*options.pop("keep", ()), *needed]
     result = sample(network.model, keep=keep, **options)
+    to_marker_space(network, result, options.get("random_seed"))
     result.attrs["network"] = to_json(described)
     result["constant_data"] = xr.DataTree(_constants(network))
     result["genetic_values"] = xr.DataTree(_genetic_values(network, result))

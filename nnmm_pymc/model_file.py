@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pymc as pm
 
-from nnmm_pymc import priors as alphabet
+from nnmm_pymc import alphabet
+from nnmm_pymc.alphabet import MarkerPrior
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import ACTIVATIONS, Equation
-from nnmm_pymc.priors import MarkerPrior, Prior
+from nnmm_pymc.priors import Prior
 
 __all__ = ["read_model", "write_model"]
 

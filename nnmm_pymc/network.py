@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from nnmm_pymc.build import build_model, default_priors
+from nnmm_pymc.alphabet import MarkerGroups, MarkerPrior
+from nnmm_pymc.build import build_model
 from nnmm_pymc.data import Alignment, Genotypes, Table, align
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.fit import fit_network
 from nnmm_pymc.formula import Equation
 from nnmm_pymc.io import read_genotypes, read_table
+from nnmm_pymc.node_priors import node_priors
 from nnmm_pymc.nodes import Node, resolve
 from nnmm_pymc.prediction import predict_network
-from nnmm_pymc.priors import MarkerPrior, Prior
+from nnmm_pymc.priors import Prior
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -45,6 +47,13 @@ class Layer:
     name: str
     data: Any
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise InputError(
+                f"The name of a layer is {_short(self.name)}; write Layer(name, data), with the "
+                "name that equations use."
+            )
+
     def __repr__(self) -> str:
         return f"Layer({self.name!r}, {_short(self.data)})"
 
@@ -52,7 +61,20 @@ class Layer:
 def _short(data: Any) -> str:
     if isinstance(data, str | os.PathLike):
         return repr(str(data))
-    return repr(data) if isinstance(data, Genotypes | Table) else f"<{type(data).__name__}>"
+    shown = isinstance(data, Genotypes | Table | int | float)
+    return repr(data) if shown else f"<{type(data).__name__}>"
+
+
+def _all_of(values: Any, word: str, *kinds: type) -> tuple[Any, ...]:
+    """Layers or equations as a tuple; refuses what is none."""
+    if not isinstance(values, Iterable):
+        values = (values,)
+    values = tuple(values)
+    for value in values:
+        if not isinstance(value, kinds):
+            how = {"layer": 'Layer("geno", data)', "equation": '"y ~ 1 + geno"'}[word]
+            raise InputError(f"{_short(value)} is no {word} of a network; write {how}.")
+    return values
 
 
 class Network:
@@ -60,8 +82,8 @@ class Network:
 
     Parameters
     ----------
-    layers : sequence of Layer
-    equations : sequence of Equation or str
+    layers : Layer or sequence of Layer
+    equations : Equation, str, or sequence of these
 
     Attributes
     ----------
@@ -91,9 +113,15 @@ class Network:
     (2, 1)
     """
 
-    def __init__(self, layers: Sequence[Layer], equations: Sequence[Equation | str]):
-        self.layers = tuple(layers)
-        self.equations = tuple(Equation(e) if isinstance(e, str) else e for e in equations)
+    def __init__(
+        self, layers: Layer | Sequence[Layer], equations: Equation | str | Sequence[Equation | str]
+    ):
+        self.layers = _all_of((layers,) if isinstance(layers, Layer) else layers, "layer", Layer)
+        given = (equations,) if isinstance(equations, Equation | str) else equations
+        self.equations = tuple(
+            Equation(e) if isinstance(e, str) else e
+            for e in _all_of(given, "equation", Equation, str)
+        )
         names = [layer.name for layer in self.layers]
         doubled = sorted({n for n in names if names.count(n) > 1})
         if doubled:
@@ -125,14 +153,14 @@ class Network:
     @property
     def priors(self) -> dict[str, dict[str, Any]]:
         """Priors of every equation by term, defaults included."""
-        return {node.name: default_priors(node, self.nodes) for node in self.nodes}
+        return {node.name: node_priors(node, self.nodes) for node in self.nodes}
 
     def __repr__(self) -> str:
         lines = ["Network"]
         lines += [f"  {layer!r}" for layer in self.layers]
         for node in self.nodes:
             lines.append(f"  {node.equation.formula}")
-            for term, prior in default_priors(node, self.nodes).items():
+            for term, prior in node_priors(node, self.nodes).items():
                 lines.append(f"    {term}: {_describe(prior)}")
         return "\n".join(lines)
 
@@ -168,6 +196,7 @@ class Network:
         result: xr.DataTree,
         genotypes: Any,
         omics: Any = None,
+        covariates: Any = None,
         *,
         probability: float = 0.9,
         random_seed: int = 0,
@@ -175,14 +204,20 @@ class Network:
         """Breeding values and phenotypes of individuals the fit need not have seen.
 
         It needs the result alone, so `nnmm_pymc.predict_network` does the same for one that was
-        read back; parameters and columns are described there.
+        read back; parameters and columns are described there. Without `covariates` they are held
+        at their average in the fit.
 
         Returns
         -------
         DataFrame
         """
         return predict_network(
-            result, genotypes, omics, probability=probability, random_seed=random_seed
+            result,
+            genotypes,
+            omics,
+            covariates,
+            probability=probability,
+            random_seed=random_seed,
         )
 
 
@@ -194,9 +229,14 @@ def _describe(prior: Any) -> str:
             parts.append(f"dims={prior.dims!r}")
         return f"Prior({', '.join(parts)})"
     if isinstance(prior, MarkerPrior):
-        shown = [(f.name, getattr(prior, f.name)) for f in fields(prior)]
+        shown = [(f.name, getattr(prior, f.name)) for f in fields(prior) if f.init]
         parts = [f"{name}={_describe(value)}" for name, value in shown if value is not None]
         return f"{type(prior).__name__}({', '.join(parts)})"
+    if isinstance(prior, MarkerGroups):
+        groups = repr(prior.groups) if isinstance(prior.groups, str) else "<groups>"
+        return f"MarkerGroups({groups}, {_describe(prior.priors)})"
+    if isinstance(prior, Mapping):
+        return f"{{{', '.join(f'{k!r}: {_describe(v)}' for k, v in prior.items())}}}"
     if isinstance(prior, np.ndarray) and prior.size:
         low, high = f"{prior.min():.4g}", f"{prior.max():.4g}"
         return low if low == high else f"{low}..{high}"

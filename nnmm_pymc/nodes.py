@@ -6,19 +6,26 @@ Here names become layers, columns, dims, masks and arrays; nothing of PyMC yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-import formulae
 import numpy as np
 import pandas as pd
 
-from nnmm_pymc.data import Genotypes, Table
+from nnmm_pymc.connections import check_connections_used, connection_mask
+from nnmm_pymc.data import (
+    GenomicRelationship,
+    Genotypes,
+    Relationship,
+    Table,
+    genomic_relationship,
+)
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.formula import ACTIVATIONS, Equation, Term
+from nnmm_pymc.formula import ACTIVATIONS, Covariate, Equation, Term, code_covariates
 
-__all__ = ["CovariateEdge", "MarkerEdge", "Node", "ParentEdge", "resolve"]
+__all__ = ["MarkerEdge", "Node", "ParentEdge", "node_called", "resolve"]
 
 RESERVED = {"individual", "marker", "omic", "trait", "chain", "draw", "sample"}
 
@@ -33,6 +40,13 @@ class MarkerEdge:
     dim: str
     mask: np.ndarray | None
 
+    @cached_property
+    def relationship(self) -> GenomicRelationship | None:
+        """Genomic relationship of the individuals; none where the layer is a relationship."""
+        if isinstance(self.genotypes, Relationship):
+            return None
+        return genomic_relationship(self.genotypes)
+
 
 @dataclass(frozen=True, eq=False)
 class ParentEdge:
@@ -44,15 +58,6 @@ class ParentEdge:
     activation: str
     scaled: bool
     mask: np.ndarray | None
-
-
-@dataclass(frozen=True, eq=False)
-class CovariateEdge:
-    """Columns of a design matrix: a covariate, a factor or an interaction."""
-
-    label: str
-    design: np.ndarray
-    levels: tuple[str, ...]
 
 
 @dataclass(eq=False)
@@ -82,12 +87,17 @@ class Node:
     latent: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     markers: list[MarkerEdge] = field(default_factory=list)
     parents: list[ParentEdge] = field(default_factory=list)
-    covariates: list[CovariateEdge] = field(default_factory=list)
+    covariates: list[Covariate] = field(default_factory=list)
 
     @property
     def n_genetic_terms(self) -> int:
         """Terms that share the prior heritability."""
         return max(1, len(self.markers))
+
+
+def node_called(nodes: Sequence[Node], name: str) -> Node:
+    """The node of this name."""
+    return next(node for node in nodes if node.name == name)
 
 
 def resolve(
@@ -132,7 +142,7 @@ def resolve(
     genotypes = {k: g.take(individuals) for k, g in layers.items() if isinstance(g, Genotypes)}
     for node in nodes:
         _right_side(node, nodes, {**layers, **genotypes}, individuals)
-        _check_connections_used(node)
+        check_connections_used(node)
     _mark_latent(nodes)
     _check_variation(nodes, layers)
     return nodes, individuals
@@ -240,10 +250,11 @@ def _right_side(
     node: Node, nodes: list[Node], layers: Mapping[str, Any], individuals: pd.Index
 ) -> None:
     n_genotypes = sum(isinstance(layer, Genotypes) for layer in layers.values())
+    covariates = []
     for term in node.equation.terms:
         meant = [name for name in term.names if name in layers or _matching(name, nodes)]
         if not meant:
-            node.covariates.append(_covariate(term, node, layers, individuals))
+            covariates.append(term)
             continue
         if len(term.names) > 1 or (term.label != term.names[0] and not term.functions):
             raise InputError(
@@ -259,7 +270,7 @@ def _right_side(
                     f"{name!r} instead of {term.label!r}."
                 )
             dim = "marker" if n_genotypes == 1 else f"{name}_marker"
-            mask = _mask(node, term, tuple(layer.markers), "marker")
+            mask = connection_mask(node, term, tuple(layer.markers), "marker")
             node.markers.append(MarkerEdge(term.label, name, layer, dim, mask))
         else:
             matching = _matching(name, nodes)
@@ -271,19 +282,12 @@ def _right_side(
             activation, scaled = _activation(term, node)
             for parent in matching:
                 columns = parent.columns if parent.layer == name else (name,)
-                mask = _mask(node, term, columns, "omic")
+                mask = connection_mask(node, term, columns, "omic")
                 node.parents.append(
                     ParentEdge(term.label, parent.name, columns, activation, scaled, mask)
                 )
-
-
-def _check_connections_used(node: Node) -> None:
-    masks = [edge.mask for edge in node.markers] + [edge.mask for edge in node.parents]
-    if node.equation.connections is not None and all(mask is None for mask in masks):
-        raise InputError(
-            f"Equation {node.equation.formula!r}: its connections name no marker or omic of any of "
-            "its terms; check the names, or give them under the term they are of."
-        )
+    if covariates:
+        node.covariates = _covariates(covariates, node, layers, individuals)
 
 
 def _activation(term: Term, node: Node) -> tuple[str, bool]:
@@ -292,7 +296,7 @@ def _activation(term: Term, node: Node) -> tuple[str, bool]:
     if (
         len(names) > 1
         or any(f not in ACTIVATIONS for f in names)
-        or (scaled and term.functions[-1] != "scale")
+        or (scaled and term.functions.index("scale") != len(term.functions) - 1)
     ):
         raise InputError(
             f"Equation {node.equation.formula!r}: {term.label!r} is not understood; activations "
@@ -301,86 +305,33 @@ def _activation(term: Term, node: Node) -> tuple[str, bool]:
     return (names[0] if names else "identity"), scaled
 
 
-def _mask(node: Node, term: Term, parents: tuple[str, ...], word: str) -> np.ndarray | None:
-    """(parent, column) booleans from connections given by name; None if all are connected."""
-    connections = _connections_of(node, term, parents)
-    if connections is None:
-        return None
-    mask = np.ones((len(parents), len(node.columns)), bool)
-    position = {name: i for i, name in enumerate(parents)}
-    where = f"Equation {node.equation.formula!r}: connections"
-    for child, wanted in connections.items():
-        if child not in node.columns:
-            raise InputError(f"{where} name {child!r}, which is not a column of {node.layer!r}.")
-        if isinstance(wanted, str) or not isinstance(wanted, Iterable):
-            raise InputError(f"{where} of {child!r} are {wanted!r}; give a list of names.")
-        wanted = list(wanted)
-        unknown = [w for w in wanted if w not in position]
-        if unknown:
-            raise InputError(
-                f"{where} of {child!r} name the {word} {unknown[0]!r}, which does not exist or was "
-                "dropped."
-            )
-        column = node.columns.index(child)
-        mask[:, column] = False
-        mask[[position[w] for w in wanted], column] = True
-    return mask
+def _covariates(
+    terms: list[Term], node: Node, layers: Mapping[str, Any], individuals: pd.Index
+) -> list[Covariate]:
+    names = dict.fromkeys(name for term in terms for name in term.names)
+    columns = {name: _complete_column(name, node, layers, individuals) for name in names}
+    labels = [term.label for term in terms]
+    return code_covariates(node.equation, labels, pd.DataFrame(columns, index=individuals))
 
 
-def _connections_of(node: Node, term: Term, parents: tuple[str, ...]) -> Mapping[str, Any] | None:
-    """Connections that speak of this term: under its name, or the only ones there are."""
-    given = node.equation.connections
-    if given is None:
-        return None
-    where = f"Equation {node.equation.formula!r}: connections"
-    if not isinstance(given, Mapping):
-        raise InputError(f"{where} are {given!r}; give a mapping from children to their parents.")
-    terms = {name for t in node.equation.terms for name in (t.label, *t.names)}
-    if any(isinstance(value, Mapping) for value in given.values()):
-        unknown = sorted(set(given) - terms)
-        if unknown:
-            raise InputError(f"{where} name {unknown[0]!r}, which is no term of it.")
-        return next((given[key] for key in (term.label, *term.names) if key in given), None)
-    others = [t for t in node.equation.terms if t is not term and t.label != term.label]
-    if not others:
-        return given
-    # Several terms: the connections are of the one whose parents they name.
-    known = set(parents)
-    names = [w for wanted in given.values() if not isinstance(wanted, str) for w in wanted]
-    if not any(w in known for w in names):
-        return None
-    return given
-
-
-def _covariate(
-    term: Term, node: Node, layers: Mapping[str, Any], individuals: pd.Index
-) -> CovariateEdge:
-    columns = {}
-    for name in term.names:
-        frame = layers[_table_of(name, layers, node.equation)].frame
-        columns[name] = frame[name].reindex(individuals)
-        used = ~np.isnan(node.observed).all(axis=1)
-        lacking = individuals[columns[name].isna().to_numpy() & used]
-        if len(lacking):
-            raise InputError(
-                f"Equation {node.equation.formula!r}: {name!r} is missing for {len(lacking)} "
-                f"individuals that the equation needs, the first {lacking[0]!r}; fill it in or "
-                "leave them out."
-            )
-        numeric = pd.api.types.is_numeric_dtype(columns[name])
-        filler = columns[name].mean() if numeric else columns[name].mode().iloc[0]
-        columns[name] = columns[name].fillna(filler)
-    try:
-        intercept = "1" if node.equation.intercept else "0"
-        formula = f"{intercept} + {term.label}"
-        matrix = formulae.design_matrices(formula, pd.DataFrame(columns)).common
-    except Exception as error:
+def _complete_column(
+    name: str, node: Node, layers: Mapping[str, Any], individuals: pd.Index
+) -> pd.Series:
+    """A covariate; individuals without data in the node may lack it, and get its mean or mode."""
+    table = layers[_table_of(name, layers, node.equation)]
+    column = table.frame[name].reindex(individuals)
+    used = ~np.isnan(node.observed).all(axis=1)
+    lacking = individuals[column.isna().to_numpy() & used]
+    if len(lacking):
         raise InputError(
-            f"Equation {node.equation.formula!r}: term {term.label!r} cannot be evaluated: {error}."
-        ) from None
-    key = next(k for k in matrix.terms if k != "Intercept")
-    design = np.asarray(matrix)[:, matrix.slices[key]].astype(float)
-    return CovariateEdge(term.label, design, tuple(map(str, matrix.terms[key].labels)))
+            f"Equation {node.equation.formula!r}: {name!r} is missing for {len(lacking)} "
+            f"individuals that the equation needs, the first {lacking[0]!r}; fill it in or "
+            "leave them out."
+        )
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.cat.remove_unused_categories()
+    numeric = pd.api.types.is_numeric_dtype(column)
+    return column.fillna(column.mean() if numeric else column.mode().iloc[0])
 
 
 def _mark_latent(nodes: list[Node]) -> None:

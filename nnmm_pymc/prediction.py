@@ -1,6 +1,6 @@
 """Predictions for new individuals from files, frames or tables, and from the result of a fit alone.
 
-What is given is read and matched by name here; the arithmetic is in `nnmm_pymc.predict`.
+What is given is read and matched by name; the arithmetic of a draw is in `nnmm_pymc.merit`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 
 from nnmm_pymc.data import Genotypes, Table, align
-from nnmm_pymc.description import NodeDescription, read_description
+from nnmm_pymc.data.names import name_text, some
+from nnmm_pymc.description import CovariateDescription, NodeDescription, read_description
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.io import read_genotypes, read_table
-from nnmm_pymc.predict import predict
+from nnmm_pymc.merit import match_markers, merit_draws, phenotype_draws
+from nnmm_pymc.summarise import tails
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,6 +29,7 @@ def predict_network(
     result: xr.DataTree,
     genotypes: Any,
     omics: Any = None,
+    covariates: Any = None,
     *,
     probability: float = 0.9,
     random_seed: int = 0,
@@ -42,6 +45,10 @@ def predict_network(
     omics : path, DataFrame, Table, or mapping from layer to one of these, optional
         Known omics, NaN where unknown; the predicted phenotype uses them, the breeding value, which
         is what the genotype alone says, does not. Columns are matched by name.
+    covariates : path, DataFrame or Table, optional
+        The columns that the fit had as covariates, without missing cells, factors with levels that
+        the fit knows. The predicted phenotype uses them; the breeding value, and everything without
+        them, holds covariates at their average in the fit.
     probability : float
         Of the intervals.
     random_seed : int
@@ -57,7 +64,8 @@ def predict_network(
     ------
     InputError
         A layer is unknown, lacking or unreadable, or shares no marker, individual or omic with
-        what it must match.
+        what it must match; a covariate is missing, has a level that the fit did not see, or was
+        transformed in the equation (``log(age)``: such a column cannot be made again).
 
     Examples
     --------
@@ -66,6 +74,7 @@ def predict_network(
     >>> nn.predict_network(result, "new.bed", omics="new_omics.csv")  # doctest: +SKIP
     """
     nodes = read_description(result)
+    levels = tails(probability)
     layers = _genotype_layers(nodes)
     given = {
         name: read_genotypes(data, drop_constant=False)
@@ -84,10 +93,50 @@ def predict_network(
             observed |= _known([n for n in middle if n.layer == layer], data, given, individuals)
     elif omics is not None:
         observed = _known(middle, omics, given, individuals)
-    return predict(result, given, observed, probability=probability, random_seed=random_seed)
+    designs = {} if covariates is None else _designs(nodes, covariates, given, individuals)
+    matched = {name: match_markers(g, result, name) for name, g in given.items()}
+    rng = np.random.default_rng(random_seed)
+    return _predicted(result, matched, observed, designs, levels, rng)
 
 
-def overlap(result: xr.DataTree, genotypes: Genotypes, omics: Table | None = None) -> str:
+def _predicted(
+    result: xr.DataTree,
+    genotypes: Mapping[str, Genotypes],
+    observed: Mapping[str, np.ndarray],
+    designs: Mapping[str, np.ndarray],
+    levels: tuple[float, float],
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """The table of `predict_network` from what was matched; `levels` are those of the quantiles."""
+    nodes = read_description(result)
+    individuals = next(iter(genotypes.values())).individuals
+    terminal = [node for node in nodes if node.terminal]
+    merit: dict[str, list[np.ndarray]] = {node.name: [] for node in terminal}
+    phenotype: dict[str, list[np.ndarray]] = {node.name: [] for node in terminal}
+    for batch, moments in merit_draws(result, genotypes):
+        drawn = phenotype_draws(nodes, batch, len(individuals), observed, designs, rng)
+        for node in terminal:
+            merit[node.name].append(moments[node.name].mean)
+            phenotype[node.name].append(drawn[node.name])
+    frames = []
+    for node in terminal:
+        m, y = np.concatenate(merit[node.name]), np.concatenate(phenotype[node.name])
+        for k, trait in enumerate(node.columns):
+            table = pd.DataFrame({"individual": individuals, "trait": trait})
+            for name, draws in (("ebv", m[..., k]), ("prediction", y[..., k])):
+                table[name], table[f"{name}_sd"] = draws.mean(axis=0), draws.std(axis=0)
+                quantiles = np.quantile(draws, levels, axis=0)
+                table[f"{name}_lower"], table[f"{name}_upper"] = quantiles
+            frames.append(table)
+    return pd.concat(frames, ignore_index=True)
+
+
+def overlap(
+    result: xr.DataTree,
+    genotypes: Genotypes,
+    omics: Table | None = None,
+    covariates: Table | None = None,
+) -> str:
     """How much of what was fitted new data hold, in words; for a fit with one genotype layer."""
     nodes = read_description(result)
     layers = _genotype_layers(nodes)
@@ -112,6 +161,11 @@ def overlap(result: xr.DataTree, genotypes: Genotypes, omics: Table | None = Non
             f"{omics.source}: {len(columns)} of the {len(node.columns)} {node.name} of the fit, "
             f"for {values.notna().any(axis=1).sum()} of the {genotypes.n} individuals."
         )
+    names = _covariate_names(nodes)
+    if covariates is not None:
+        lines.append(f"{covariates.source}: covariates {', '.join(names)}.")
+    elif names:
+        lines.append(f"Covariates ({', '.join(names)}): at their averages in the fit.")
     return "\n".join(lines)
 
 
@@ -167,3 +221,68 @@ def _known(
             f"of the fit (first: {nodes[0].columns[0]!r}); check the names."
         )
     return known
+
+
+def _covariate_names(nodes: list[NodeDescription]) -> list[str]:
+    return list(
+        dict.fromkeys(n for node in nodes for c in node.covariates.values() for n in c.names)
+    )
+
+
+def _designs(
+    nodes: list[NodeDescription],
+    data: Any,
+    genotypes: Mapping[str, Genotypes],
+    individuals: pd.Index,
+) -> dict[str, np.ndarray]:
+    """Design matrices of the covariates, by variable of the fit."""
+    described = {name: c for node in nodes for name, c in node.covariates.items()}
+    if not described:
+        raise InputError("The fit has no covariates; predict without covariates.")
+    for covariate in described.values():
+        if covariate.products is None:
+            raise InputError(
+                f"The covariate {covariate.label!r} of the fit is a function of columns, which "
+                "cannot be made again for others; predict without covariates, or fit with a column "
+                "that holds its values."
+            )
+    table = read_table(data, name="covariates" if isinstance(data, pd.DataFrame) else None)
+    align({**genotypes, "covariates": table})
+    for name in _covariate_names(nodes):
+        if name not in table.frame.columns:
+            raise InputError(
+                f"{table.source}: there is no column {name!r}, a covariate of the fit."
+            )
+        lacking = individuals[table.frame[name].reindex(individuals).isna()]
+        if len(lacking):
+            raise InputError(
+                f"{table.source}: {name!r} is missing for {len(lacking)} individuals to predict, "
+                f"the first {lacking[0]!r}; fill it in or leave them out."
+            )
+    return {name: _design(c, table, individuals) for name, c in described.items()}
+
+
+def _design(covariate: CovariateDescription, table: Table, individuals: pd.Index) -> np.ndarray:
+    """(individual, column) design matrix of a covariate, coded as in the fit."""
+    factors: dict[str, np.ndarray] = {}
+    for name, known in covariate.factors.items():
+        texts = np.array([name_text(level) for level in table.frame.loc[individuals, name]])
+        unseen = np.flatnonzero(~np.isin(texts, known))
+        if len(unseen):
+            raise InputError(
+                f"{table.source}: {str(texts[unseen[0]])!r} in column {name!r}, individual "
+                f"{individuals[unseen[0]]!r}, is a level that the fit did not see; it saw "
+                f"{some(known, 8)}."
+            )
+        factors[name] = texts
+    numbers = {
+        name: pd.Series(table.numeric([name])[:, 0], table.individuals).loc[individuals].to_numpy()
+        for product in covariate.products or ()
+        for name, level in product
+        if level is None
+    }
+    columns = [
+        np.prod([numbers[n] if v is None else factors[n] == v for n, v in product], axis=0)
+        for product in covariate.products or ()
+    ]
+    return np.column_stack(columns).astype(float)

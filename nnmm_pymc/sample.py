@@ -26,7 +26,7 @@ STAT_NAMES = {
     "mean_tree_accept": "acceptance_rate",
     "tree_size": "n_steps",
 }
-DROPPED_STATS = {"divergences", "perf_counter_start", "largest_eigval", "smallest_eigval"}
+DROPPED_STATS = ("divergences", "perf_counter_start", "largest_eigval", "smallest_eigval")
 
 
 def sample(
@@ -85,9 +85,9 @@ def sample(
     Raises
     ------
     InputError
-        If a variable has no step or two, or a prior the sampler cannot handle.
+        If there is no model, a variable has no step or two, or a prior the sampler cannot handle.
     """
-    model = pm.modelcontext(model)
+    model = _model(model)
     _check_counts(draws=draws, tune=tune, chains=chains)
     if cores is not None:
         _check_counts(cores=cores)
@@ -113,6 +113,18 @@ def sample(
     if not quiet:
         warn_if_doubtful(result)
     return result
+
+
+def _model(model: Any) -> pm.Model:
+    if model is None:
+        model = pm.Model.get_context(error_if_none=False)
+    if not isinstance(model, pm.Model):
+        given = "None" if model is None else type(model).__name__
+        raise InputError(
+            f"sample() needs a pymc.Model, not {given}; pass one (of a Network, network.model), or "
+            "call network.fit()."
+        )
+    return model
 
 
 def _check_counts(**counts: int) -> None:
@@ -149,9 +161,9 @@ def _to_datatree(model: pm.Model, plan: RecordPlan, records: list[ChainRecord]) 
     coords = {k: np.asarray(v) for k, v in model.coords.items() if v is not None}
     stored = {name: np.stack([r.stored[name] for r in records]) for name in plan.stored}
     stats = {
-        STAT_NAMES.get(name, name): np.stack([r.stats[name] for r in records])
+        _stat_name(name): np.stack([r.stats[name] for r in records])
         for name in records[0].stats
-        if name not in DROPPED_STATS
+        if not name.endswith(DROPPED_STATS)
     }
     groups = {"posterior": stored, "sample_stats": stats}
     observed = {rv.name: np.asarray(model.rvs_to_values[rv].data) for rv in model.observed_RVs}
@@ -167,6 +179,14 @@ def _to_datatree(model: pm.Model, plan: RecordPlan, records: list[ChainRecord]) 
     if plan.effects:
         tree["effect_draws"] = xr.DataTree(_effect_draws(plan, records, dims, coords))
     return tree
+
+
+def _stat_name(name: str) -> str:
+    """ArviZ's name of a statistic, behind the prefix of its step if there is one."""
+    for ours, theirs in STAT_NAMES.items():
+        if name == ours or name.endswith(f"_{ours}"):
+            return name.removesuffix(ours) + theirs
+    return name
 
 
 def _used(coords, stored, dims) -> dict[str, Any]:

@@ -12,10 +12,27 @@ from zarr.storage import ZipStore
 
 from nnmm_pymc.errors import InputError
 
-__all__ = ["RESULT_FILE", "load", "save"]
+__all__ = ["RESULT_FILE", "check_folder", "load", "save"]
 
 #: Name of the result in the folder of a run.
 RESULT_FILE = "result.zarr.zip"
+
+
+def check_folder(folder: str | Path) -> None:
+    """Refuse a folder that cannot be made or written in, without making it.
+
+    Raises
+    ------
+    InputError
+        If it, or what it would be made in, is a file or may not be written.
+    """
+    path = Path(folder).absolute()
+    while not os.path.lexists(path):
+        path = path.parent
+    if not path.is_dir():
+        raise InputError(f"{folder}: {path.name} is a file, not a folder; name another folder.")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: folder {path} may not be written; name another folder.")
 
 
 def save(result: xr.DataTree, folder: str | Path) -> Path:

@@ -6,18 +6,45 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from nnmm_pymc.description import read_description
+from nnmm_pymc.description import NodeDescription, read_description, traits_first
 from nnmm_pymc.diagnose import moment_rhat
 from nnmm_pymc.errors import InputError
 
-__all__ = ["breeding_values", "heritability", "marker_effects", "weights"]
+__all__ = ["breeding_values", "heritability", "marker_effects", "tails", "weights"]
+
+
+def tails(probability: float) -> tuple[float, float]:
+    """Levels of the quantiles between which an interval of this probability lies.
+
+    Raises
+    ------
+    InputError
+        If it is not between 0 and 1.
+    """
+    number = isinstance(probability, int | float | np.number) and not isinstance(probability, bool)
+    if not number or not 0.0 < probability < 1.0:
+        raise InputError(
+            f"probability={probability!r} must be between 0 and 1, such as 0.9 for 90 %."
+        )
+    return (1 - probability) / 2, (1 + probability) / 2
+
+
+def _genetic_values(result: xr.DataTree) -> tuple[list[NodeDescription], xr.Dataset]:
+    """Nodes, traits first, and what the fit says of their breeding values."""
+    nodes = traits_first(read_description(result))
+    values = result["genetic_values"].dataset if "genetic_values" in result.children else None
+    if not values:
+        raise InputError(
+            "The result has no breeding values; its network has no genotype layer in an equation."
+        )
+    return nodes, values
 
 
 def breeding_values(result: xr.DataTree) -> pd.DataFrame:
     """Estimated breeding values of every genotyped individual; omics are traits too.
 
     The breeding value is the expected genetic merit through the network given the genotype,
-    intercepts and the non-linearity included (`nnmm_pymc.predict` has the formula and how JWAS's
+    intercepts and the non-linearity included (`nnmm_pymc.merit` has the formula and how JWAS's
     definition differs).
 
     Parameters
@@ -28,11 +55,17 @@ def breeding_values(result: xr.DataTree) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns individual, trait, ebv (posterior mean), sd (posterior standard deviation).
+        Columns individual, trait, ebv (posterior mean), sd (posterior standard deviation); traits
+        in the order of the equations, then omics.
+
+    Raises
+    ------
+    InputError
+        If the result is not that of `Network.fit`, or its network has no genotypes.
     """
-    values = result["genetic_values"].dataset
+    nodes, values = _genetic_values(result)
     frames = []
-    for node in reversed(read_description(result)):
+    for node in nodes:
         mean, sd = values[f"{node.name}_mean"], values[f"{node.name}_sd"]
         for k, column in enumerate(node.columns):
             frames.append(
@@ -59,11 +92,11 @@ def marker_effects(result: xr.DataTree) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns marker, trait (omic or trait), mean, sd, pip, r_hat; and ``term`` where the model
-        has several marker terms.
+        Columns marker, trait (omic or trait; traits first), mean, sd, pip, r_hat; and ``term``
+        where the model has several marker terms.
     """
     moments = result["moments"].dataset
-    names = [str(n)[: -len("_included")] for n in moments.data_vars if str(n).endswith("_included")]
+    names = _marker_terms(result)
     if not names:
         raise InputError("The result has no marker effects.")
     frames = [_effect_table(moments, name) for name in names]
@@ -71,6 +104,16 @@ def marker_effects(result: xr.DataTree) -> pd.DataFrame:
         for name, frame in zip(names, frames, strict=True):
             frame.insert(0, "term", name)
     return pd.concat(frames, ignore_index=True)
+
+
+def _marker_terms(result: xr.DataTree) -> list[str]:
+    """Variables with marker effects: as the traits come, or by name where no network is known."""
+    # The moments do not tell: a file keeps no order of variables.
+    kept = [str(name) for name in result["moments"].dataset.data_vars]
+    names = sorted(name.removesuffix("_included") for name in kept if name.endswith("_included"))
+    nodes = traits_first(read_description(result)) if "network" in result.attrs else []
+    known = [name for node in nodes for name in node.markers if name in names]
+    return [*known, *(name for name in names if name not in known)]
 
 
 def _effect_table(moments: xr.Dataset, name: str) -> pd.DataFrame:
@@ -109,26 +152,40 @@ def heritability(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
     For a trait the total is the variance of its breeding values, plus what the residuals of the
     omics bring through the network, plus its own residual variance.
 
+    Parameters
+    ----------
+    result : DataTree
+        From `Network.fit`.
+    probability : float
+        Of the interval.
+
     Returns
     -------
     DataFrame
-        Columns trait, mean, sd, lower, upper, genetic_variance (posterior mean).
+        Columns trait, mean, sd, lower, upper, genetic_variance (posterior mean); traits in the
+        order of the equations, then omics.
+
+    Raises
+    ------
+    InputError
+        If the result is not that of `Network.fit`, or its network has no genotypes.
     """
-    values = result["genetic_values"].dataset
+    nodes, values = _genetic_values(result)
+    levels = tails(probability)
     rows = []
-    tail = (1 - probability) / 2
-    for node in reversed(read_description(result)):
+    for node in nodes:
         draws = values[f"{node.name}_heritability"]
         genetic = values[f"{node.name}_genetic_variance"]
         for k, column in enumerate(node.columns):
             h = draws.to_numpy()[..., k].ravel()
+            lower, upper = np.quantile(h, levels)
             rows.append(
                 {
                     "trait": column,
                     "mean": h.mean(),
                     "sd": h.std(),
-                    "lower": np.quantile(h, tail),
-                    "upper": np.quantile(h, 1 - tail),
+                    "lower": lower,
+                    "upper": upper,
                     "genetic_variance": float(genetic.to_numpy()[..., k].mean()),
                 }
             )
@@ -149,11 +206,12 @@ def weights(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
     -------
     DataFrame
         Columns trait, omic, mean, sd, lower, upper: change of the trait for one unit of the
-        activated omic. A connection that the network leaves out has no row; a network without
-        omics has none at all.
+        activated omic; and pip, the share of draws that are not zero (1 unless the prior of the
+        weights has a spike). A connection that the network leaves out has no row; a network
+        without omics has none at all.
     """
     nodes = {node.name: node for node in read_description(result)}
-    tails = [(1 - probability) / 2, (1 + probability) / 2]
+    levels = tails(probability)
     rows = []
     for node in nodes.values():
         for parent in node.parents:
@@ -164,5 +222,6 @@ def weights(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
             for j, k in np.argwhere(connected):
                 w = draws[:, j, k]
                 omic = nodes[parent.node].columns[parent.columns[j]]
-                rows.append((node.columns[k], omic, w.mean(), w.std(), *np.quantile(w, tails)))
-    return pd.DataFrame(rows, columns=["trait", "omic", "mean", "sd", "lower", "upper"])
+                summary = (w.mean(), w.std(), *np.quantile(w, levels), np.mean(w != 0.0))
+                rows.append((node.columns[k], omic, *summary))
+    return pd.DataFrame(rows, columns=["trait", "omic", "mean", "sd", "lower", "upper", "pip"])

@@ -69,6 +69,13 @@ def _from_prior(prior: Prior, name: str, dims: Sequence[str]) -> Any:
         for key, value in prior.parameters.items()
     }
     own: Any = tuple(dims) if prior.dims is None else prior.dims
+    known_dims = pm.modelcontext(None).coords
+    unknown = [d for d in own if d not in known_dims]
+    if unknown:
+        raise InputError(
+            f"The prior of {name!r} has the dim {unknown[0]!r}, which the model does not have; its "
+            f"dims are {', '.join(known_dims)}."
+        )
     try:
         return distribution(name, **parameters, dims=own or None)
     except TypeError as error:

@@ -1,13 +1,16 @@
 """Activations by name, in PyTensor, NumPy and numba, and their moments under a normal."""
 
 import numpy as np
+import pandas as pd
 import pytensor.tensor as pt
 import pytest
 from scipy.stats import norm
 
 from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS, gaussian_moments, pytensor_activation
+from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import ACTIVATIONS
 from nnmm_pymc.kernels.network import ACTIVATION_CODES, _activate
+from nnmm_pymc.network import Layer, Network
 
 QUICK = "FAST_COMPILE"
 POINTS = np.array([-700.0, -3.0, -0.5, -1e-9, 1e-9, 0.2, 1.0, 40.0, 700.0])
@@ -67,6 +70,15 @@ def test_moments_without_spread(name):
     mean, variance = gaussian_moments(name, means, np.zeros(3))
     np.testing.assert_allclose(mean, NUMPY_ACTIVATIONS[name](means), atol=1e-7)
     np.testing.assert_allclose(variance, 0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", ["scale(scale(omics))", "scale(tanh(omics))", "tahn(omics)"])
+def test_functions_of_omics_are_activations_around_one_scale(function):
+    rng = np.random.default_rng(0)
+    tables = {k: pd.DataFrame(rng.normal(size=(5, 2))).add_prefix(k) for k in ("omics", "pheno")}
+    layers = [Layer(name, table) for name, table in tables.items()]
+    with pytest.raises(InputError, match="is not understood; activations are identity, tanh, "):
+        Network(layers, ["omics ~ 1", f"pheno ~ 1 + {function}"])
 
 
 def test_moments_broadcast():

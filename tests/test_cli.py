@@ -241,7 +241,8 @@ def test_bad_file_gets_one_sentence(data, tmp_path, spoil, named):
     [
         (["--traits", "height"], ["height ~ 1 + omics", "'height'"]),
         (["--covariates", "sex"], ["'sex'"]),
-        (["--activation", "tahn"], ["tahn(scale(omics))", "tanh"]),
+        (["--activation", "tahn"], ["tahn", "tanh"]),
+        (["--activation", "scale"], ["scale is not known", "tanh"]),
         (["--omics-columns", "omic1,omic9"], ["omics.csv", "'omic9'"]),
         (["--id-column", "RIL"], ["phenotypes.csv", "'RIL'"]),
         (["--maf", "5"], ["maf=5", "0..0.5"]),
@@ -251,6 +252,50 @@ def test_bad_file_gets_one_sentence(data, tmp_path, spoil, named):
 def test_bad_option_gets_one_sentence(files, tmp_path, options, named):
     outcome = nnmm("fit", *inputs(files), *options, "--out", tmp_path / "run")
     assert_one_sentence(outcome, *named)
+
+
+def test_activation_needs_omics(files, tmp_path):
+    genotypes, phenotypes = inputs(files)[:2], inputs(files)[4:]
+    outcome = nnmm(
+        "fit", *genotypes, *phenotypes, "--activation", "tanh", "--out", tmp_path / "run"
+    )
+    assert_one_sentence(outcome, "--activation tanh is about omics", "--omics")
+
+
+@pytest.mark.parametrize("place", ["file", "file/run", "shut/run"])
+def test_out_that_cannot_be_written_is_refused_before_sampling(files, tmp_path, monkeypatch, place):
+    (tmp_path / "file").write_text("keep me")
+    (tmp_path / "shut").mkdir()
+    shut = mock.patch.object(  # root may write anywhere
+        store.os, "access", side_effect=lambda path, _: Path(path).name != "shut"
+    )
+    sampled = mock.patch.object(nn.Network, "fit", side_effect=AssertionError("sampled"))
+    with shut, sampled:
+        outcome = nnmm("fit", *inputs(files), "--out", tmp_path / place)
+    assert_one_sentence(outcome, str(tmp_path / place), "name another folder")
+    assert (tmp_path / "file").read_text() == "keep me"
+    assert not list((tmp_path / "shut").iterdir())
+
+
+def test_fit_says_which_columns_it_takes_as_traits(data, tmp_path):
+    frame = pd.read_csv(data / "phenotypes.csv", index_col=0)
+    frame["case"] = [0, 1] * (len(frame) // 2)
+    frame["litter"] = np.arange(len(frame))
+    frame["herd"] = list("ab") * (len(frame) // 2)
+    frame.to_csv(data / "phenotypes.csv")
+    stop = ["--draws", "0", "--out", tmp_path / "run"]
+
+    said = nnmm("fit", *inputs(data), *stop).out
+    assert "Traits: y, case, litter (every numeric column of phenotypes.csv" in said
+    assert "--traits" in said
+    assert said.count("Warning: ") == 1
+    assert "Warning: case has only the values 0, 1" in said
+    for option in (["--traits", "y,litter"], ["--traits", "y", "--traits", "litter"]):
+        said = nnmm("fit", *inputs(data), *option, *stop).out
+        assert "litter ~ 1 + omics" in said
+        assert "Traits: " not in said and "case" not in said
+    frame[["herd"]].to_csv(data / "phenotypes.csv")
+    assert_one_sentence(nnmm("fit", *inputs(data), *stop), "phenotypes.csv: no column is numeric")
 
 
 def test_corrupted_bed_gets_one_sentence(data, tmp_path):
@@ -340,6 +385,156 @@ def test_bad_network_is_refused(simulation, layers, equations, named):
     used = [nn.Layer(name, tables[name]) for name in ["geno", "omics", "pheno", *layers]]
     with pytest.raises(InputError, match=named):
         nn.Network(used, ["omics ~ 1 + geno", *(equations or ["y ~ 1 + omics"])])
+
+
+@pytest.mark.parametrize("probability", [90, 0, 1, -0.5, "0.9", None])
+def test_probability_is_between_0_and_1(fitted, network, simulation, probability):
+    for table in (
+        nn.heritability,
+        nn.weights,
+        lambda result, **options: nn.predict_network(result, simulation.genotypes, **options),
+        lambda result, **options: network.predict(result, simulation.genotypes, **options),
+    ):
+        with pytest.raises(InputError, match=r"probability=.* must be between 0 and 1"):
+            table(fitted, probability=probability)
+
+
+def test_tables_of_what_has_no_breeding_values_are_refused(simulation):
+    quick = {
+        "draws": 5, "tune": 5, "chains": 1, "cores": 1, "progressbar": False, "quiet": True
+    }  # fmt: skip
+    without_genotypes = nn.Network(nn.Layer("pheno", simulation.phenotypes), "y ~ 1")
+    fitted, sampled = without_genotypes.fit(**quick), nn.sample(without_genotypes.model, **quick)
+    for table in (nn.breeding_values, nn.heritability):
+        with pytest.raises(InputError, match="no breeding values; its network has no genotype"):
+            table(fitted)
+        with pytest.raises(InputError, match=r"holds no network; it must come from Network\.fit"):
+            table(sampled)
+        with pytest.raises(InputError, match="is needed, not str"):
+            table("run")
+
+
+def test_sample_refuses_a_network(network):
+    with pytest.raises(InputError, match=r"not Network; pass one .* network\.model"):
+        nn.sample(network)
+    with pytest.raises(InputError, match=r"needs a pymc\.Model, not None"):
+        nn.sample()
+
+
+@pytest.fixture(scope="module")
+def herds() -> pd.DataFrame:
+    """Two traits and covariates of 60 individuals; the herds are numbered."""
+    rng = np.random.default_rng(7)
+    ids = [f"i{k}" for k in range(1, 61)]
+    frame = pd.DataFrame(rng.normal(size=(60, 2)), index=ids, columns=["weight", "fat"])
+    frame["age"] = rng.integers(2, 9, 60)
+    frame["sex"] = list("mf") * 30
+    frame["herd"] = [4, 7, 9] * 20
+    frame["weight"] += 0.5 * frame["age"] * (frame["sex"] == "m") - (frame["herd"] == 9)
+    frame["fat"] += 0.3 * frame["herd"]
+    return frame
+
+
+@pytest.fixture(scope="module")
+def herd_network(simulation, herds) -> nn.Network:
+    equations = ["weight ~ 1 + sex*age + geno + C(herd)", "fat ~ 0 + herd + geno"]
+    genotypes = simulation.genotypes.iloc[:60]
+    return nn.Network([nn.Layer("geno", genotypes), nn.Layer("pheno", herds)], equations)
+
+
+@pytest.fixture(scope="module")
+def herd_fit(herd_network):
+    return herd_network.fit(
+        draws=40, tune=20, chains=2, cores=1, random_seed=1, progressbar=False, quiet=True
+    )
+
+
+def test_traits_come_in_the_order_of_the_equations(herd_fit):
+    for table in (f(herd_fit) for f in (nn.breeding_values, nn.heritability, nn.marker_effects)):
+        assert table["trait"].unique().tolist() == ["weight", "fat"]
+
+
+def test_tables_of_a_loaded_result_are_those_of_the_fit(herd_fit, tmp_path):
+    store.save(herd_fit, tmp_path)
+    loaded = store.load(tmp_path)
+    assert str(nn.diagnose(loaded)) == str(nn.diagnose(herd_fit))
+    for table in (nn.marker_effects, nn.breeding_values, nn.heritability):
+        pd.testing.assert_frame_equal(table(loaded), table(herd_fit))
+
+
+def test_covariates_shift_the_prediction_by_their_effects(
+    herd_fit, herd_network, herds, simulation, tmp_path
+):
+    """The designs are made anew from a result on disk, and are those that formulae made."""
+    store.save(herd_fit, tmp_path)
+    loaded = store.load(tmp_path)
+    genotypes = simulation.genotypes.iloc[:60]
+    average = nn.predict_network(loaded, genotypes)
+    given = nn.predict_network(loaded, genotypes, covariates=herds.iloc[::-1])
+    pd.testing.assert_frame_equal(given.filter(like="ebv"), average.filter(like="ebv"))
+
+    posterior = herd_fit["posterior"].isel(draw=herd_fit["effect_draws"]["draw"].to_numpy())
+    for node in herd_network.nodes:
+        expected = np.zeros(60)
+        for covariate in node.covariates:
+            effects = posterior[f"{node.name}_{covariate.label}"].mean(("chain", "draw"))
+            centred = covariate.design - covariate.design.mean(axis=0)
+            expected += (centred @ effects.to_numpy())[:, 0]
+        of_trait = given["trait"] == node.name
+        shift = (given["prediction"] - average["prediction"])[of_trait]
+        assert np.abs(expected).max() > 0.1
+        np.testing.assert_allclose(shift, expected, atol=1e-8)
+    np.testing.assert_array_equal(
+        herd_network.predict(herd_fit, genotypes, covariates=herds)["prediction"],
+        given["prediction"],
+    )
+
+
+def test_predict_command_takes_covariates(herd_fit, herds, files, tmp_path):
+    store.save(herd_fit, tmp_path)
+    genotypes = pd.read_csv(files / "genotypes.csv", index_col=0).head(9)
+    genotypes.to_csv(tmp_path / "new.csv")
+    herds.reset_index(names="animal").to_csv(tmp_path / "herds.csv")
+    out = tmp_path / "predictions.csv"
+    new = ["predict", tmp_path, "--genotypes", tmp_path / "new.csv", "--out", out]
+    assert "Covariates (sex, age, herd): at their averages in the fit." in nnmm(*new).out
+    outcome = nnmm(*new, "--covariates", tmp_path / "herds.csv", "--id-column", "animal")
+    assert outcome.status == 0, outcome.err
+    assert "herds.csv: covariates sex, age, herd." in outcome.out
+    expected = nn.predict_network(herd_fit, genotypes, covariates=herds)
+    pd.testing.assert_frame_equal(pd.read_csv(out), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda f: f.drop(columns="sex"), "covariates: there is no column 'sex', a covariate of"),
+        (lambda f: f.drop(index="i3"), "'sex' is missing for 1 individuals.*'i3'"),
+        (lambda f: f.assign(age=f["age"].where(f["age"] < 5)), "'age' is missing for"),
+        (
+            lambda f: f.assign(sex=["male", *f["sex"][1:]]),
+            "'male' in column 'sex', individual 'i1'",
+        ),
+        (lambda f: f.replace({"herd": {9: 8}}), "'8' in column 'herd', individual 'i3'.*4, 7, 9"),
+        (lambda f: f.assign(age="old"), "'old' in column 'age'"),
+        (lambda f: f.rename("cow-{}".format), "no individual of 'covariates'"),
+    ],
+)
+def test_covariates_that_do_not_match_are_refused(herd_fit, herds, simulation, change, words):
+    with pytest.raises(InputError, match=words):
+        nn.predict_network(herd_fit, simulation.genotypes.iloc[:60], covariates=change(herds))
+
+
+def test_covariates_that_cannot_be_made_again_are_refused(fitted, herd_fit, herds, simulation):
+    genotypes = simulation.genotypes.iloc[:60]
+    transformed = with_nodes(
+        herd_fit, lambda nodes: nodes[0]["covariates"]["weight_age"].update(products=None)
+    )
+    with pytest.raises(InputError, match="covariate 'age' of the fit is a function of columns"):
+        nn.predict_network(transformed, genotypes, covariates=herds)
+    nn.predict_network(transformed, genotypes)
+    with pytest.raises(InputError, match="The fit has no covariates"):
+        nn.predict_network(fitted, genotypes, covariates=herds)
 
 
 def test_saved_result_is_read_back_equal(fitted, run):

@@ -1,4 +1,4 @@
-"""Genotypes, tables and alignment by ID."""
+"""Genotypes, tables, alignment by ID, and covariates beside them."""
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from nnmm_pymc.data import MISSING, Genotypes, Table, align, quality_control
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.io import read_genotypes
+from nnmm_pymc.network import Layer, Network
 
 NAN = np.nan
 
@@ -350,3 +351,133 @@ def test_counts_from_zero_and_from_one_are_not_mixed():
     table = Table(pd.DataFrame({"y": [1.0, 2, 3]}))
     with pytest.raises(InputError, match="'geno', an array, are numbered from 1"):
         align({"geno": array, "pheno": table})
+
+
+# --- covariates -----------------------------------------------------------------------------------
+
+PEOPLE = [f"i{k}" for k in range(24)]
+PHENOTYPES = pd.DataFrame(
+    {
+        "y": np.random.default_rng(3).normal(size=24),
+        "age": np.random.default_rng(4).integers(1, 9, 24),
+        "sex": list("mf") * 12,
+        "herd": list("aaaabbbbcccc") * 2,
+        "year": pd.Categorical([2020, 2021, 2022] * 8, categories=[2019, 2020, 2021, 2022]),
+    },
+    index=PEOPLE,
+)
+
+
+def covariates_of(formula):
+    genotypes = genotypes_of(PEOPLE)
+    network = Network([Layer("geno", genotypes), Layer("pheno", PHENOTYPES)], formula)
+    return network.nodes[0].covariates
+
+
+def by_hand(level):
+    """The column that a name such as "sex[m]:age" stands for."""
+    column = np.ones(len(PHENOTYPES))
+    for part in level.split(":"):
+        name, _, value = part.rstrip("]").partition("[")
+        values = PHENOTYPES[name]
+        column *= values.astype(str) == value if value else values
+    return column
+
+
+@pytest.mark.parametrize(
+    ("formula", "levels"),
+    [
+        (
+            "y ~ 1 + sex*age + geno",
+            {"sex": ["sex[m]"], "age": ["age"], "sex:age": ["sex[m]:age"]},
+        ),
+        (
+            "y ~ 0 + sex + geno + herd",
+            {"sex": ["sex[f]", "sex[m]"], "herd": ["herd[b]", "herd[c]"]},
+        ),
+        (
+            "y ~ geno + sex:herd + herd",
+            {
+                "sex:herd": ["sex[m]:herd[a]", "sex[m]:herd[b]", "sex[m]:herd[c]"],
+                "herd": ["herd[b]", "herd[c]"],
+            },
+        ),
+        (
+            "y ~ 1 + sex:herd + geno",
+            {
+                "sex:herd": [
+                    "herd[b]",
+                    "herd[c]",
+                    "sex[m]:herd[a]",
+                    "sex[m]:herd[b]",
+                    "sex[m]:herd[c]",
+                ]
+            },
+        ),
+        ("y ~ 0 + age:sex + geno", {"age:sex": ["age:sex[f]", "age:sex[m]"]}),
+        ("y ~ 1 + year + geno", {"year": ["year[2021]", "year[2022]"]}),
+    ],
+)
+def test_covariates_of_an_equation_are_coded_together(formula, levels):
+    """All columns with the intercept have full rank: no covariate says what others say."""
+    found = covariates_of(formula)
+    assert {c.label: list(c.levels) for c in found} == levels
+    for covariate in found:
+        expected = np.column_stack([by_hand(level) for level in covariate.levels])
+        np.testing.assert_array_equal(covariate.design, expected)
+    one = [] if "0 +" in formula else [np.ones((len(PHENOTYPES), 1))]
+    together = np.hstack([*one, *(c.design for c in found)])
+    assert np.linalg.matrix_rank(together) == together.shape[1]
+
+
+def test_functions_of_covariates_may_hold_numbers():
+    log, root, scaled = covariates_of("y ~ 1 + log(age + 1) + np.sqrt(age) + scale(age) + geno")
+    age = PHENOTYPES["age"].to_numpy()
+    np.testing.assert_allclose(log.design[:, 0], np.log(age + 1))
+    np.testing.assert_allclose(root.design[:, 0], np.sqrt(age))
+    np.testing.assert_allclose(scaled.design[:, 0], (age - age.mean()) / age.std())
+    # What formulae remembers of them is not kept, so they cannot be made for others.
+    assert log.products is root.products is scaled.products is None
+
+
+@pytest.mark.parametrize(
+    ("term", "words"),
+    [
+        ("lg(age)", "function 'lg' is not known; functions are log, "),
+        ("log(age - 100)", r"log\(age-100\) cannot be computed for individual 'i0'"),
+        ("log(sex)", r"log\(sex\) cannot be evaluated"),
+        ("log(weight + 1)", "'weight' is neither a layer"),
+    ],
+)
+def test_covariates_that_cannot_be_computed(term, words):
+    with pytest.raises(InputError, match=words):
+        covariates_of(f"y ~ 1 + {term} + geno")
+
+
+# --- what a network is made of -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "equations", "words"),
+    [
+        ([("geno", "a.csv")], "y ~ 1", r"<tuple> is no layer of a network; write Layer\("),
+        ("geno.csv", "y ~ 1", "is no layer"),
+        ([Layer("pheno", PHENOTYPES)], ["y ~ 1", 3], "3 is no equation of a network"),
+        ([Layer("pheno", PHENOTYPES)], [("y ~ 1", {})], "<tuple> is no equation"),
+        ([Layer("pheno", PHENOTYPES)], None, "<NoneType> is no equation"),
+    ],
+)
+def test_what_is_no_layer_or_equation_is_refused(layers, equations, words):
+    with pytest.raises(InputError, match=words):
+        Network(layers, equations)
+
+
+def test_the_name_of_a_layer_comes_first():
+    with pytest.raises(InputError, match=r"name of a layer is <DataFrame>; write Layer\(name, "):
+        Layer(PHENOTYPES, "pheno")
+
+
+def test_one_layer_and_one_equation_need_no_list():
+    network = Network(Layer("pheno", PHENOTYPES), "y ~ 1 + age")
+    assert [e.formula for e in network.equations] == ["y ~ 1 + age"]
+    assert network.individuals.tolist() == PEOPLE

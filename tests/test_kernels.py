@@ -127,6 +127,7 @@ def test_sweep_draws_what_the_marker_by_marker_sampler_draws(n_responses, masked
         dense, patterns[pattern], residual, precision, weights, variances, effects, u, z
     )
     before = effects.copy()
+    classes = np.empty(effects.shape, np.int8)
     gram = np.stack([masked_gram(dosages, centre, m, BLOCK) for m in patterns])
     sweep(
         dosages,
@@ -139,10 +140,12 @@ def test_sweep_draws_what_the_marker_by_marker_sampler_draws(n_responses, masked
         weights,
         variances,
         effects,
+        classes,
         u,
         z,
     )
     np.testing.assert_array_equal(effects != 0.0, expected != 0.0)
+    np.testing.assert_array_equal(classes >= 0, expected != 0.0)
     np.testing.assert_allclose(effects, expected, rtol=1e-4, atol=2e-5)
     np.testing.assert_allclose(residual, expected_residual, atol=2e-4)
     assert np.any(effects != before)
@@ -178,6 +181,7 @@ def test_masked_individuals_do_not_count_but_are_updated():
             weights,
             variances,
             effects,
+            np.empty((p, 1), np.int8),
             u,
             z,
         )
@@ -205,6 +209,7 @@ def test_a_strong_signal_does_not_overflow():
         np.full(shape, 1e-4),
         np.full(shape, 1e6),
         effects,
+        np.empty((1, 1), np.int8),
         np.full((1, 1), 0.5),
         np.zeros((1, 1)),
     )
@@ -261,13 +266,14 @@ def test_long_run_matches_enumeration(weights, variances):
     w, v = np.broadcast_to(weights, shape), np.broadcast_to(variances, shape)
     gram = np.stack([masked_gram(dosages, centre, m, BLOCK) for m in masks])
     effects, draws = np.zeros((p, 2)), np.empty((n_draws, p, 2))
+    classes, both = np.empty((p, 2), np.int8), np.array([0, 1])
     for i in range(n_draws):
         if i % 100 == 0:
             residual = (y - effects.T @ dense).astype(np.float32)
         u, z = rng.random((p, 2)), rng.standard_normal((p, 2))
-        sweep(
-            dosages, centre, gram, np.array([0, 1]), masks, residual, precision, w, v, effects, u, z
-        )
+        # fmt: off
+        sweep(dosages, centre, gram, both, masks, residual, precision, w, v, effects, classes, u, z)
+        # fmt: on
         draws[i] = effects
     for k in range(2):
         seen = masks[k] > 0

@@ -16,7 +16,7 @@ def one_cell(code=1):
     A symmetric target could not show a wrong sign; here z and w trade off along a curve.
     """
     none = np.zeros((0, 1), int)
-    layout = (0, 1, none, none, np.array([[1]]), np.ones((1, 1)))
+    layout = (0, 1, none, none, np.array([[1]]), np.ones((1, 1)), np.zeros((1, 1)))
     priors = (np.zeros(2), np.array([0.0, 1.0]))
     # fmt: off
     rows = (

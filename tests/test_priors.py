@@ -1,25 +1,41 @@
-"""Every prior of the alphabet: its conditionals against the model, its posterior against NUTS."""
+"""Every prior of the alphabet: the conditionals that its steps draw from against the model."""
 
-import arviz as az
 import numpy as np
 import pandas as pd
 import pymc as pm
 import pytest
+from scipy import stats
+from scipy.special import logsumexp
 
 import nnmm_pymc as nn
 from nnmm_pymc.steps import assign_steps
 from nnmm_pymc.steps.conjugate import ConjugateGibbs
+from nnmm_pymc.steps.slice import SliceGibbs
 
+QUICK = "FAST_COMPILE"
+GROUPS = {"snp1": "a", "snp2": "b", "snp3": "a", "snp4": "a", "snp5": "b"}
 PRIORS = {
     "RRBLUP": nn.RRBLUP(),
+    "GBLUP": nn.GBLUP(),
     "BayesA": nn.BayesA(),
-    "BayesA, scale learned": nn.BayesA(
+    "BayesA, scale learned": nn.BayesA(scale=nn.Prior("Gamma", alpha=1.1, beta=2.0)),
+    "BayesA, own prior": nn.BayesA(
         nn.Prior("InverseGamma", alpha=2.5, beta=nn.Prior("Gamma", alpha=1.1, beta=2.0))
     ),
     "BayesB": nn.BayesB(inclusion=0.3),
+    "BayesB, df learned": nn.BayesB(df=nn.Prior("Gamma", alpha=2, beta=0.1)),
     "BayesC": nn.BayesC(),
+    "BayesC, shared": nn.BayesC(inclusion=nn.Prior("Beta", alpha=1, beta=1, dims=())),
     "BayesL": nn.BayesL(),
     "BayesL, fixed": nn.BayesL(lambda_squared=30.0),
+    "BayesR": nn.BayesR(),
+    "BayesR, two normals": nn.BayesR(
+        class_probabilities=nn.Prior("Dirichlet", a=[5, 2, 1]), class_variances=(0.2, 1.0)
+    ),
+    "Horseshoe": nn.Horseshoe(),
+    "by omic": {"omic1": nn.BayesR(), "*": nn.BayesC()},
+    "by group": nn.MarkerGroups(GROUPS, nn.BayesR()),
+    "by named group": nn.MarkerGroups(GROUPS, {"a": nn.BayesC(), "*": nn.BayesA(df=4.0)}),
 }
 
 
@@ -31,6 +47,27 @@ def small_network(prior, n=50, p=5):
     )
 
 
+def hold_random_classes(conditional, point, rng):
+    """Put every effect that is not zero in any class that is open to it; -1 stands for zero."""
+    conditional.refresh(point)
+    for name, mixture in conditional.mixtures.items():
+        weights = conditional.compile([mixture.weights], mode=QUICK)(point)[0]
+        chance = np.where(weights > 0, rng.random((*point[name].shape, mixture.n_classes)), -1.0)
+        mixture.hold(point[name], np.where(point[name] == 0, -1, chance.argmax(axis=-1)))
+
+
+def given_classes(conditional, model, jacobian):
+    """Log density of the model; of effects and their classes where the slab has several normals."""
+    if not conditional.mixtures:
+        return model.compile_logp(jacobian=jacobian, mode=QUICK)
+    density = sum(factor.sum() for factor in conditional.factors.values())
+    if jacobian:
+        priors = conditional.conditional
+        density = density + priors.logp(sum=True) - priors.logp(jacobian=False, sum=True)
+    function = conditional.compile([density], mode=QUICK)
+    return lambda point: function(point)[0]
+
+
 @pytest.mark.parametrize("name", PRIORS)
 def test_conditionals_are_those_of_the_model(name):
     """Differences of the update's log density equal differences of the model's."""
@@ -38,85 +75,215 @@ def test_conditionals_are_those_of_the_model(name):
     plan = assign_steps(model)
     conditional = plan.conditional
     names = {value: rv.name for value, rv in conditional.rvs.items()}
-    point = conditional.prior_points(seed=4, size=1)[0]
-    full = model.compile_fn(
-        model.logp(jacobian=False), inputs=model.value_vars, point_fn=True, mode="FAST_COMPILE"
-    )
     rng = np.random.default_rng(1)
+    plain = given_classes(conditional, model, jacobian=False)
+    with_jacobian = given_classes(conditional, model, jacobian=True)
     checked = set()
-    for step in plan.compound.methods:
-        if not isinstance(step, ConjugateGibbs):
-            continue
-        conditional.refresh(point)
-        for c, (eta, unit) in zip(step.conjugates, step.parameters(point), strict=True):
-            shift = rng.normal(0, 0.3, np.shape(point[c.value]))
-            moved = point | {c.value: point[c.value] + shift}
-            here, there = (
-                _log_density(c, eta, np.asarray(unit), q[c.value]) for q in (point, moved)
-            )
-            assert there - here == pytest.approx(full(moved) - full(point), rel=1e-6, abs=1e-7)
-            checked.add(names[c.value])
+    for point in conditional.prior_points(seed=4, size=3):
+        hold_random_classes(conditional, point, rng)
+        for step in plan.compound.methods:
+            if isinstance(step, ConjugateGibbs):
+                for c, (eta, unit) in zip(step.conjugates, step.parameters(point), strict=True):
+                    natural = conditional.compile([conditional.natural(c.value)], mode=QUICK)
+                    moved = shifted(point, c.value, rng.normal(0, 0.3, point[c.value].shape))
+                    here, there = (log_density(c, eta, unit, natural(q)[0]) for q in (point, moved))
+                    assert there - here == close(plain(moved) - plain(point)), c.value
+                    checked.add(names[c.value])
+            elif isinstance(step, SliceGibbs):
+                (value,) = (v.name for v in step.vars)
+                for element in np.ndindex(point[value].shape):
+                    shift = np.zeros(point[value].shape)
+                    shift[element] = rng.normal(0, 0.3)
+                    moved = shifted(point, value, shift)
+                    here, there = (step.density(point, q[value])[0] for q in (point, moved))
+                    expected = with_jacobian(moved) - with_jacobian(point)
+                    assert (there - here)[element] == close(expected), value
+                checked.add(names[value])
     assert "omics_residual_variance" in checked
     own = {n for n in names.values() if n.startswith("omics_geno_")}
     assert own <= checked
 
 
-def _log_density(c, eta, unit, value):
+def close(expected):
+    return pytest.approx(expected, rel=1e-6, abs=1e-7)
+
+
+def shifted(point, value, shift):
+    return point | {value: point[value] + shift}
+
+
+def log_density(c, eta, unit, v):
     """Log density of the full conditional, of the untransformed variable."""
+    if c.family == "simplex":
+        return np.sum(eta[0] * np.log(v))
     if c.family == "probability":
-        v = 1 / (1 + np.exp(-value))
         return np.sum(eta[0] * np.log(v) + eta[1] * np.log1p(-v))
-    v = np.exp(value) / unit
+    v = v / np.asarray(unit)
     zero = np.zeros(1)
     chi, psi = eta.get(1, zero), eta.get(2, zero)
     return np.sum(eta[0] * np.log(v) - 0.5 * chi / v - 0.5 * psi * v)
 
 
-@pytest.mark.statistical
-@pytest.mark.parametrize("kind", ["BayesA", "BayesL"])
-def test_posterior_agrees_with_nuts_on_the_marginal_prior(kind):
-    """The variances of single markers integrate out to a t and to a Laplace distribution."""
-    prior = {
-        "BayesA": nn.BayesA(nn.Prior("InverseGamma", alpha=2.5, beta=0.2)),
-        "BayesL": nn.BayesL(lambda_squared=30.0),
-    }[kind]
-    network = small_network(prior)
-    ours = nn.sample(
-        network.model,
-        draws=4000,
-        tune=500,
-        chains=2,
-        random_seed=1,
-        progressbar=False,
-        quiet=True,
+@pytest.mark.parametrize("name", ["BayesR", "by omic", "by group"])
+def test_classes_sum_to_the_density_of_the_effects(name):
+    """The density of an effect and its class, summed over the classes, is that of `MarkerEffects`.
+
+    So the effects are right whatever is drawn given the classes.
+    """
+    model = small_network(PRIORS[name]).model
+    conditional = assign_steps(model).conditional
+    mixture = conditional.mixtures["omics_geno"]
+    joint = conditional.compile([mixture.log_density, mixture.weights], mode=QUICK)
+    marginal = model.compile_fn(
+        model.logp(vars=[model["omics_geno"]], jacobian=False, sum=False)[0],
+        inputs=model.value_vars,
+        point_fn=True,
+        mode=QUICK,
+        on_unused_input="ignore",
     )
-    node = network.nodes[0]
-    x = node.markers[0].genotypes.centred()
-    priors = network.priors["omics"]
-    with pm.Model():
-        mu = pm.Normal("mu", **priors["Intercept"].parameters, shape=2)
-        variance = pm.InverseGamma("variance", **priors["residual_variance"].parameters, shape=2)
-        if kind == "BayesA":
-            effects = pm.StudentT("effects", nu=5, sigma=np.sqrt(2 * 0.2 / 5), shape=(5, 2))
-        else:
-            scale = pm.math.sqrt(variance / 30.0)
-            effects = pm.Laplace("effects", mu=0, b=scale, shape=(5, 2))
-        pm.Normal("y", mu + x @ effects, pm.math.sqrt(variance), observed=node.observed)
-        plain = pm.sample(
-            draws=2000, tune=500, chains=2, cores=2, random_seed=2, progressbar=False, mp_ctx="fork"
-        )
-    for name, theirs in (("omics_geno", "effects"), ("omics_residual_variance", "variance")):
-        a, b = ours["posterior"][name], plain["posterior"][theirs]
-        for power in (1, 2):
-            mean_a, mean_b = ((v**power).mean(("chain", "draw")).to_numpy() for v in (a, b))
-            error = np.hypot(_mcse((a**power).to_numpy()), _mcse((b**power).to_numpy()))
-            assert np.abs((mean_a - mean_b) / error).max() < 4.5
+    seen = []
+    for point in conditional.prior_points(seed=2, size=4):
+        zero = point["omics_geno"] == 0
+        by_class = []
+        for c in range(mixture.n_classes):
+            mixture.hold(point["omics_geno"], np.where(zero, -1, c))
+            density, weights = joint(point)
+            closed = np.broadcast_to(weights[..., c] == 0, zero.shape)
+            by_class.append(np.where(closed, -np.inf, density))
+        total = np.where(zero, density, logsumexp(by_class, axis=0))
+        np.testing.assert_allclose(total, marginal(point), rtol=1e-10)
+        seen.append(zero)
+    assert 0.1 < np.mean(seen) < 0.9
 
 
-def _mcse(values):
-    flat = values.reshape(*values.shape[:2], -1)
-    errors = [az.mcse(flat[..., i], method="mean") for i in range(flat.shape[-1])]
-    return np.reshape(errors, values.shape[2:])
+class GivenNumbers:
+    """Stands in for a generator: every random number is set by hand."""
+
+    def __init__(self, uniforms, normals):
+        self.uniforms, self.normals = uniforms, normals
+
+    def random(self, shape):
+        return self.uniforms.reshape(shape)
+
+    def standard_normal(self, shape):
+        return self.normals.reshape(shape)
+
+
+def drawn_mixture(step, point, effect, uniforms, normals):
+    """Probability, mean and sd of each class of one effect as the step draws it; spike last.
+
+    The draw is read by moving the effect's own two random numbers, those of others being fixed.
+    """
+
+    def draw(uniform, normal):
+        u, z = uniforms.copy(), normals.copy()
+        u[effect], z[effect] = uniform, normal
+        step.rng = GivenNumbers(u, z)
+        step.conditional.refresh(point)
+        new = step.step(point)[0][step.vars[0].name]
+        return new[effect], step.mixture.classes[effect], new
+
+    edges, found = [0.0], []
+    while edges[-1] < 1:
+        low, high, own = edges[-1], 1.0, draw(edges[-1] + 1e-13, 0.0)[1]
+        for _ in range(48):
+            middle = (low + high) / 2
+            low, high = (middle, high) if draw(middle, 0.0)[1] == own else (low, middle)
+        inside = (edges[-1] + high) / 2
+        mean = draw(inside, 0.0)[0]
+        found.append((own, high - edges[-1], mean, draw(inside, 1.0)[0] - mean))
+        edges.append(high if high < 1 - 1e-12 else 1.0)
+    return found, draw(0.5, 0.0)[2]
+
+
+@pytest.mark.parametrize("kind", ["markers", "weights"])
+def test_a_mixture_is_drawn_from_its_conditional(kind, monkeypatch):
+    """Class probabilities, means and sds of the draw of every effect against the model's density.
+
+    Effects before it in the sweep have their new values, those behind it their old ones.
+    """
+    if kind == "markers":
+        model, name = small_network(PRIORS["by group"]).model, "omics_geno"
+    else:
+        model, name = weights_network(nn.BayesR()).model, "pheno_omics"
+        monkeypatch.setattr("nnmm_pymc.steps.selection.SWEEPS", 1)
+    plan = assign_steps(model)
+    step = next(s for s in plan.compound.methods if s.vars[0].name == name)
+    if kind == "markers":
+        monkeypatch.setattr(step, "scale", None)
+    point = plan.conditional.prior_points(seed=3, size=1)[0]
+    plan.compound.setup_chain(np.random.default_rng(0), 1, 1)
+    logp = model.compile_logp(jacobian=False, mode=QUICK)
+    rng = np.random.default_rng(2)
+    shape = point[name].shape
+    uniforms, normals = rng.random(shape), rng.normal(size=shape)
+    n_classes = []
+    for k in range(shape[1]):
+        for j in range(shape[0]):
+            found, new = drawn_mixture(step, point, (j, k), uniforms, normals)
+            state = np.where(order(shape) < order(shape)[j, k], new, point[name])
+
+            def model_density(a, state=state, at=(j, k)):
+                state = state.copy()
+                state[at] = a
+                return logp(point | {name: state})
+
+            slab = [(p, m, s) for c, p, m, s in found if c >= 0]
+            spike = sum(p for c, p, _, _ in found if c < 0)
+            differences = [model_density(0.0) - np.log(spike)]
+            for a in slab[-1][1] + slab[-1][2] * np.array([-2.0, 0.3, 3.0]):
+                drawn = logsumexp([np.log(p) + stats.norm.logpdf(a, m, s) for p, m, s in slab])
+                differences.append(model_density(a) - drawn)
+            assert np.ptp(differences) < 1e-4
+            n_classes.append(len(slab))
+    assert max(n_classes) == 3
+
+
+def order(shape):
+    """Place of every effect in the sweep."""
+    return np.arange(np.prod(shape)).reshape(shape)
+
+
+def weights_network(prior, missing=0.0, term="omics"):
+    """Traits on omics, weakly, so that weights are now in and now out."""
+    rng = np.random.default_rng(3)
+    omics = rng.normal(0.5, 1.0, (40, 4))
+    traits = omics @ rng.normal(0, 0.2, (4, 2)) + rng.normal(size=(40, 2))
+    omics[rng.random(omics.shape) < missing] = np.nan
+    return nn.Network(
+        [
+            nn.Layer("omics", pd.DataFrame(omics, columns=list("abcd"))),
+            nn.Layer("pheno", pd.DataFrame(traits, columns=["y", "z"])),
+        ],
+        ["omics ~ 1", nn.Equation(f"pheno ~ 1 + {term}", priors={"omics": prior})],
+    )
+
+
+@pytest.mark.parametrize(
+    ("prior", "options"),
+    [
+        (nn.BayesC(), {}),
+        (nn.BayesR(), {"missing": 0.2, "term": "tanh(omics)"}),
+        (nn.BayesL(), {"missing": 0.2}),
+    ],
+)
+def test_quadratic_form_of_selected_weights_is_that_of_the_model(prior, options):
+    """-b'Pb/2 + h'b against the model's log density without the factor of the weights' prior."""
+    model = weights_network(prior, **options).model
+    plan = assign_steps(model)
+    (step,) = (s for s in plan.compound.methods if s.name == "selection_gibbs")
+    rest = model.logp(jacobian=False) - model.logp(vars=[model["pheno_omics"]], jacobian=False)
+    density = model.compile_fn(rest, inputs=model.value_vars, point_fn=True, mode=QUICK)
+    rng = np.random.default_rng(7)
+    for point in plan.conditional.prior_points(seed=6, size=3):
+        plan.conditional.refresh(point)
+        precision, linear = step.quadratic(point)
+        differences = []
+        for _ in range(4):
+            b = rng.normal(size=linear.size)
+            moved = point | {"pheno_omics": b.reshape(4, 2)}
+            differences.append(density(moved) - (linear @ b - 0.5 * b @ precision @ b))
+        assert np.ptp(differences) < 1e-6 * (np.abs(differences[0]) + 1)
 
 
 def test_numbers_and_shared_priors_are_fitted_and_predicted():

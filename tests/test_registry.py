@@ -9,7 +9,8 @@ import pytest
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import Equation
 from nnmm_pymc.network import Layer, Network
-from nnmm_pymc.priors import RRBLUP, BayesC, Prior
+from nnmm_pymc.alphabet import RRBLUP, BayesC
+from nnmm_pymc.priors import Prior
 from nnmm_pymc.registry import NetworkDescription, list_models, load_model, save_model
 
 NAMES = ["bayesc", "direct_and_mediated", "nnmm_linear", "nnmm_sigmoid", "nnmm_tanh", "rrblup"]

@@ -18,13 +18,14 @@ import nnmm_pymc as nn
 from nnmm_pymc.distributions import MarkerEffects, genetic_value
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.io import read_genotypes
+from nnmm_pymc.kernels.slice import slice_sample
 from nnmm_pymc.sample import sample
 from nnmm_pymc.steps import ConditionalModel, MarkerGibbs, assign_steps
 from nnmm_pymc.steps import conjugate as conjugate_module
 from nnmm_pymc.steps.families import conjugate_family
 from nnmm_pymc.steps.fused import fused_density
 from nnmm_pymc.steps.gaussian import gaussian_pattern
-from nnmm_pymc.steps.scale import find_scale, slice_sample
+from nnmm_pymc.steps.scale import find_scale
 
 QUICK = "FAST_COMPILE"
 
@@ -166,7 +167,27 @@ def linear():
     return with_plan(factory_model("scale(omics)"))
 
 
-CASES = ["network", "zoo", "factory", "linear"]
+@pytest.fixture(scope="module")
+def annotated():
+    """Inclusion by a probit regression, slab variance by a power: no conjugate update."""
+    genotypes = make_genotypes(40, 9, seed=3)
+    rng = np.random.default_rng(3)
+    annotations, size = rng.normal(size=(9, 2)), rng.uniform(0.5, 2.0, 9)
+    with pm.Model(coords={"marker": genotypes.markers, "trait": ["y0", "y1"]}) as model:
+        start, slopes = pm.Normal("start"), pm.Normal("slopes", 0, 1, shape=2)
+        effects = MarkerEffects(
+            "effects",
+            inclusion=pm.math.invprobit(start + annotations @ slopes)[:, None],
+            slab_variance=pm.HalfNormal("sd", 1, dims="trait") ** 2
+            * size[:, None] ** pm.Normal("exponent"),
+            dims=("marker", "trait"),
+        )
+        value = pm.Deterministic("value", genetic_value(genotypes, effects))
+        pm.Normal("y", value, 1.0, observed=rng.normal(size=(40, 2)))
+    return with_plan(model)
+
+
+CASES = ["network", "zoo", "factory", "linear", "annotated"]
 
 
 def distinct_steps(plan):
@@ -230,12 +251,13 @@ def test_conjugate_conditionals_are_recognised_and_others_are_not(zoo, network):
     for name in ("intercept", "coefficients", "means", "slopes"):
         assert found[name] == "gaussian_gibbs"
     for name in ("half_normal", "half_cauchy", "uniform", "almost_exponential"):
-        assert found[name] == "nuts", name
+        assert found[name] == "slice_gibbs", name
     found = kinds(network.plan)
     assert found["effects"] == "marker_gibbs"
     assert found["inclusion"] == "beta"
     assert found["slab_variance"] == found["variance"] == "inverse gamma"
-    for name in ("missing", "weights", "intercept", "trait_intercept", "trait_variance"):
+    assert found["trait_variance"] == "slice_gibbs"
+    for name in ("missing", "weights", "intercept", "trait_intercept"):
         assert found[name] == "nuts", name
 
 
@@ -719,13 +741,13 @@ def test_gaussian_precision_and_mean_are_those_of_the_model(zoo):
     groups = steps_of(zoo.plan, "gaussian_gibbs")
     assert groups
     for step in groups:
-        precision, linear = step.precision_and_linear(point)
+        precision, linear = step.quadratic(point)
         np.testing.assert_allclose(precision, precision.T)
         rng = np.random.default_rng(4)
         differences = []
         for _ in range(4):
-            b = rng.normal(size=step.stack.size)
-            moved = point | step.stack.split(b)
+            b = rng.normal(size=step.quadratic.stack.size)
+            moved = point | step.quadratic.stack.split(b)
             differences.append(zoo.logp(moved) - (linear @ b - 0.5 * b @ precision @ b))
         assert np.ptp(differences) < 1e-8 * np.abs(differences[0]) + 1e-7
 
@@ -735,18 +757,18 @@ def test_gaussian_draws_have_that_precision_and_mean(zoo):
     point = points_of(zoo.plan)[0]
     for step in steps_of(zoo.plan, "gaussian_gibbs"):
         step.setup_chain(np.random.default_rng(5), 1, 1)
-        precision, linear = step.precision_and_linear(point)
+        precision, linear = step.quadratic(point)
         draws = np.array(
             [
-                np.concatenate([np.ravel(d[v]) for v in step.stack.values])
+                np.concatenate([np.ravel(d[v]) for v in step.quadratic.stack.values])
                 for d in (step.step(point)[0] for _ in range(1500))
             ]
         )
         whitened = (draws - np.linalg.solve(precision, linear)) @ np.linalg.cholesky(precision)
         for column in whitened.T:
             assert stats.kstest(column, "norm").pvalue > 1e-4
-        correlation = np.corrcoef(whitened.T).reshape(step.stack.size, -1)
-        off = correlation[~np.eye(step.stack.size, dtype=bool)]
+        correlation = np.corrcoef(whitened.T).reshape(step.quadratic.stack.size, -1)
+        off = correlation[~np.eye(step.quadratic.stack.size, dtype=bool)]
         assert np.all(np.abs(off) < 4.5 / np.sqrt(1500))
 
 
@@ -793,7 +815,7 @@ def test_missing_cells_may_have_a_step_of_the_users_own(linear):
 # ---------------------------------------------------------------- NUTS
 
 
-@pytest.mark.parametrize("case", ["network", "zoo", "factory"])
+@pytest.mark.parametrize("case", ["network", "annotated", "factory"])
 def test_nuts_sees_the_density_of_the_model(case, request):
     """Differences of its log density, Jacobians included, and its gradient by differences."""
     case = request.getfixturevalue(case)
@@ -824,6 +846,54 @@ def test_nuts_sees_the_density_of_the_model(case, request):
                 e = np.eye(len(q))[i] * 1e-5
                 slope = (full(q + e) - full(q - e)) / 2e-5
                 assert gradient[i] == pytest.approx(slope, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("case", ["annotated", "network", "zoo"])
+def test_slice_updates_see_the_density_of_the_model(case, request):
+    """Moving one element changes its density by as much as that of the whole model."""
+    case = request.getfixturevalue(case)
+    found = steps_of(case.plan, "slice_gibbs")
+    assert found
+    rng = np.random.default_rng(8)
+    for step in found:
+        name = step.vars[0].name
+        for point in points_of(case.plan, 2):
+            case.plan.conditional.refresh(point)
+            step.density.prepare(point)
+            start = np.asarray(point[name])
+            here = step.density(start)[0]
+            for element in np.ndindex(start.shape):
+                there = start.copy()
+                there[element] += rng.normal(0, 0.5)
+                wanted = case.logp(point | {name: there}) - case.logp(point)
+                moved = step.density(there)[0][element] - here[element]
+                assert moved == pytest.approx(wanted, rel=1e-6, abs=1e-7), name
+
+
+@pytest.mark.statistical
+def test_slice_draws_follow_the_conditional(annotated):
+    """Against a grid, for each of the scales and the exponent."""
+    point = points_of(annotated.plan)[0]
+    for step in steps_of(annotated.plan, "slice_gibbs"):
+        name = step.vars[0].name
+        step.setup_chain(np.random.default_rng(3), 1, 1)
+        draws, q = [], point
+        for _ in range(6000):
+            q = step.step(point | {name: q[name]})[0]
+            draws.append(np.ravel(q[name]))
+        draws = np.array(draws)[500:]
+        for element in range(draws.shape[1]):
+            grid = np.linspace(draws[:, element].min() - 1, draws[:, element].max() + 1, 400)
+            values = []
+            for g in grid:
+                at = np.array(point[name]).ravel()
+                at[element] = g
+                values.append(annotated.logp(point | {name: at.reshape(np.shape(point[name]))}))
+            weight = np.exp(np.array(values) - np.max(values))
+            mean = weight @ grid / weight.sum()
+            batches = draws[:, element].reshape(50, -1).mean(axis=1)
+            z = (batches.mean() - mean) / (batches.std(ddof=1) / np.sqrt(50))
+            assert abs(z) < 4.5, (name, element)
 
 
 def test_a_network_built_by_the_factory_uses_the_fused_density(factory):

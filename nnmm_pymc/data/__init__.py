@@ -13,4 +13,8 @@ from nnmm_pymc.data.genotypes import Genotypes as Genotypes
 from nnmm_pymc.data.quality import MISSING as MISSING
 from nnmm_pymc.data.quality import GenotypeReport as GenotypeReport
 from nnmm_pymc.data.quality import quality_control as quality_control
+from nnmm_pymc.data.relationship import GenomicRelationship as GenomicRelationship
+from nnmm_pymc.data.relationship import Relationship as Relationship
+from nnmm_pymc.data.relationship import genomic_relationship as genomic_relationship
+from nnmm_pymc.data.relationship import relationship as relationship
 from nnmm_pymc.data.table import Table as Table

@@ -27,7 +27,7 @@ def clean_names(
 
     `place` and `positions` say where a name stands ("line", line numbers) in error messages.
     """
-    names = [_name_text(value) for value in values]
+    names = [name_text(value) for value in values]
     if names and all(re.fullmatch(r"-?\d+\.0+", name) for name in names):
         # Integers that passed through a float column on their way.
         names = [name.split(".")[0] for name in names]
@@ -50,7 +50,8 @@ def clean_names(
     return pd.Index(names, dtype=str)
 
 
-def _name_text(value: Any) -> str:
+def name_text(value: Any) -> str:
+    """A name as text, stripped: 6 and 6.0 are "6", what is missing is ""."""
     if isinstance(value, tuple):
         raise InputError(f"the name {value!r} has several levels: use plain rows and columns.")
     if pd.isna(value):

@@ -6,4 +6,5 @@ hard calls become one byte each on the way, so that a wide genotype file fits in
 """
 
 from nnmm_pymc.io.genotypes import read_genotypes as read_genotypes
+from nnmm_pymc.io.relationships import read_relationship as read_relationship
 from nnmm_pymc.io.tables import read_table as read_table

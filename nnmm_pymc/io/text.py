@@ -31,7 +31,7 @@ def unreadable(path: Path, error: Exception) -> InputError:
     if isinstance(error, IsADirectoryError) or path.is_dir():
         why = "this is a directory: give a file"
     elif isinstance(error, FileNotFoundError):
-        why = f"there is no such file in {path.parent}"
+        why = f"there is no such file in {path.parent.resolve()}"
     else:
         why = f"the file cannot be read ({getattr(error, 'strerror', None) or error})"
     return InputError(f"{path.name}: {why}.")

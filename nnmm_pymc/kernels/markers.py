@@ -23,7 +23,7 @@ from numba import njit
 
 from nnmm_pymc.kernels.genotypes import FAST, TILE, centre_tile
 
-__all__ = ["BLOCK", "sweep"]
+__all__ = ["BLOCK", "dense_sweep", "sweep"]
 
 BLOCK = 32
 
@@ -125,7 +125,7 @@ def _block_update(dosages, centre, first, size, change, tile, residual):
 
 @njit(nogil=True, cache=True)
 def _draw_effect(product, sum_squares, precision, weights, variances, uniform, normal, scratch):
-    """Draw one effect: 0, or from one of the normals of the slab (see the module's formula).
+    """Draw one effect and its class: 0 and -1, or from one of the normals (module's formula).
 
     The weights are divided by the largest exponential, so none overflows and no logarithm is taken.
     """
@@ -148,7 +148,7 @@ def _draw_effect(product, sum_squares, precision, weights, variances, uniform, n
             total += scratch[c]
     target = uniform * total
     if target < threshold:
-        return 0.0
+        return 0.0, -1
     chosen = -1
     for c in range(n_classes):
         if weights[c] > 0.0:
@@ -157,10 +157,10 @@ def _draw_effect(product, sum_squares, precision, weights, variances, uniform, n
             if target < threshold:
                 break
     if chosen < 0:
-        return 0.0
+        return 0.0, -1
     shrunk = precision * sum_squares * variances[chosen] + 1.0
     mean = precision * product * variances[chosen] / shrunk
-    return mean + normal * np.sqrt(variances[chosen] / shrunk)
+    return mean + normal * np.sqrt(variances[chosen] / shrunk), chosen
 
 
 @njit(nogil=True, cache=True)
@@ -175,6 +175,7 @@ def sweep(
     weights,
     variances,
     effects,
+    classes,
     uniforms,
     normals,
 ):
@@ -201,6 +202,8 @@ def sweep(
         Prior probability and variance of each normal of the slab; may be broadcast views.
     effects : (p, K) array of float64
         Updated in place.
+    classes : (p, K) array of int8
+        Filled with the normal each effect was drawn from, -1 for a zero.
     uniforms, normals : (p, K) arrays of float64
         Random numbers.
     """
@@ -228,7 +231,7 @@ def sweep(
                 old = effects[marker, k]
                 block_gram = gram[pattern[k], marker]
                 product = products[j, k] + block_gram[j] * old
-                new = _draw_effect(
+                new, classes[marker, k] = _draw_effect(
                     product,
                     block_gram[j],
                     precision[k],
@@ -244,3 +247,35 @@ def sweep(
                     for later in range(j + 1, size):
                         products[later, k] -= block_gram[later] * (new - old)
         _block_update(dosages, centre, first, size, change, tile, residual)
+
+
+@njit(nogil=True, cache=True)
+def dense_sweep(
+    precision, linear, weights, variances, effects, classes, uniforms, normals, scratch
+):
+    """Draw every effect once where the rest of the density is ``-b'Pb/2 + h'b``.
+
+    Parameters
+    ----------
+    precision : (q, q) array
+        P, without the prior of the effects.
+    linear : (q,) array
+        h.
+    weights, variances : (q, C) arrays
+        Prior probability and variance of each normal of the slab.
+    effects : (q,) array
+        b; updated in place.
+    classes : (q,) array of int8
+        Filled with the normal each effect was drawn from, -1 for a zero.
+    uniforms, normals : (q,) arrays
+        Random numbers.
+    scratch : (C,) array
+    """
+    for j in range(len(effects)):
+        own = precision[j, j]
+        product = linear[j] - precision[j] @ effects + own * effects[j]
+        # fmt: off
+        effects[j], classes[j] = _draw_effect(
+            product, own, 1.0, weights[j], variances[j], uniforms[j], normals[j], scratch
+        )
+        # fmt: on

@@ -171,7 +171,7 @@ def network_density(q, gradient, data):
         and the cross-products of the complete ones.
     """
     layout, priors, rows, complete = data
-    first, last, middle_index, trait_index, weight_index, mask = layout
+    first, last, middle_index, trait_index, weight_index, mask, held_weights = layout
     prior_mean, prior_precision = priors
     (
         middle_precision,
@@ -192,7 +192,8 @@ def network_density(q, gradient, data):
 
     gradient[:] = 0.0
     middle, trait = _take(q, middle_index), _take(q, trait_index)
-    weights = _take(q, weight_index) * mask
+    # Weights that are no part of q are held.
+    weights = held_weights if len(weight_index) == 0 else _take(q, weight_index) * mask
     n_omics = weights.shape[0]
     both = np.vstack((weights, trait))
     grad_middle, grad_both = np.zeros_like(middle), np.zeros_like(both)

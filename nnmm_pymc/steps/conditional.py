@@ -8,7 +8,6 @@ for ten markers as for a million.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -19,19 +18,22 @@ import pytensor.tensor as pt
 from pymc.distributions.continuous import FlatRV, HalfFlatRV
 from pymc.pytensorf import compile as pymc_compile
 from pytensor.compile.mode import Mode
-from pytensor.compile.ops import ViewOp
 from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors
 from pytensor.link.vm import VMLinker
-from pytensor.tensor.elemwise import DimShuffle
 
-from nnmm_pymc.distributions import GenotypeProduct, MarkerEffectsRV
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.kernels.genotypes import genetic_values
+from nnmm_pymc.steps.effect_prior import EffectPrior
+from nnmm_pymc.steps.terms import (
+    MarkerTerm,
+    find_terms,
+    marker_effects_of,
+    value_shape,
+)
 
-__all__ = ["ConditionalModel", "MarkerTerm", "PointFunction", "gradient"]
+__all__ = ["ConditionalModel", "PointFunction", "gradient"]
 
 Point = dict[str, np.ndarray]
 
@@ -42,29 +44,6 @@ QUICK_MODE = "FAST_COMPILE"
 STEP_MODE = Mode(linker=VMLinker(use_cloop=False, c_thunks=False), optimizer="fast_run").excluding(
     "fusion", "inplace", "BlasOpt"
 )
-
-
-@dataclass(eq=False)
-class MarkerTerm:
-    """Marker effects, the genotypes they multiply, and the genetic value that holds the product."""
-
-    effects: str
-    value: str
-    dosages: np.ndarray
-    centre: np.ndarray
-    held: Any = field(default=None, repr=False)
-    current: np.ndarray | None = field(default=None, repr=False)
-
-    def exact_value(self, effects: np.ndarray) -> np.ndarray:
-        """Genetic values of `effects`, in the shape of the held value."""
-        columns = np.ascontiguousarray(effects.reshape(len(self.dosages), -1))
-        out = genetic_values(self.dosages, self.centre, columns).T
-        return np.ascontiguousarray(out).reshape(-1, *effects.shape[1:])
-
-    def hold(self, effects: np.ndarray, value: np.ndarray) -> None:
-        """Set the held value that belongs to `effects`."""
-        self.held.set_value(value, borrow=True)
-        self.current = effects
 
 
 class PointFunction:
@@ -100,18 +79,23 @@ class ConditionalModel:
     Attributes
     ----------
     terms : list of MarkerTerm
+    effects : list of str
+        All `MarkerEffects`, also those that multiply no genotypes.
+    effect_priors, mixtures : dict of str to EffectPrior
+        Of all of them, and of those whose slab has several normals.
     values : dict of str to variable
         Value variables of the conditional model by name (the names of the original model).
     rvs : dict of str to variable
         Free random variables of the conditional model by the name of their *value* variable.
     factors : dict of str to variable
-        Log density of each random variable and potential, without Jacobians.
+        Log density of each random variable and potential, without Jacobians. That of marker effects
+        is in two parts (`EffectPrior`).
     """
 
     def __init__(self, model: pm.Model):
         self.model = model
-        self.terms = [_marker_term(model, rv) for rv in _marker_effects(model)]
-        shapes = {t.value: _value_shape(model, t) for t in self.terms}
+        self.terms = find_terms(model)
+        shapes = {t.value: value_shape(model, t) for t in self.terms}
         if self.terms:
             self.conditional = pm.do(
                 model, {name: np.zeros(s) for name, s in shapes.items()}, prune_vars=False
@@ -125,12 +109,37 @@ class ConditionalModel:
         variables = [*self.conditional.basic_RVs, *self.conditional.potentials]
         logps = self.conditional.logp(vars=variables, jacobian=False, sum=False)
         self.factors = {v.name: logp for v, logp in zip(variables, logps, strict=True)}
+        self.effects = [rv.name for rv in marker_effects_of(model)]
+        self.effect_priors = {name: self._effect_prior(name) for name in self.effects}
+        self.mixtures = {name: p for name, p in self.effect_priors.items() if p.is_mixture}
+        for name, prior in self.effect_priors.items():
+            inclusion, slab = self.effect_factors(name)
+            self.factors[inclusion] = prior.log_inclusion
+            self.factors[slab] = prior.log_slab
         self._ancestors = {name: set(ancestors([logp])) for name, logp in self.factors.items()}
         self._check_effects_used_once()
 
+    @staticmethod
+    def effect_factors(effects: str) -> tuple[str, str]:
+        """Names of the two factors of a prior of marker effects: inclusion and slab."""
+        return effects, f"{effects} slab"
+
+    def _effect_prior(self, effects: str) -> EffectPrior:
+        weights, variances = self.effect_parameters(effects)
+        point = self.model.initial_point()
+        sizes = self.compile([weights.shape[-1], variances.shape[-1]], mode=QUICK_MODE)(point)
+        n_classes = int(max(sizes))
+        shape = point[effects].shape
+        return EffectPrior(self.values[effects], weights, variances, shape, n_classes)
+
+    def effect_parameters(self, effects: str) -> list[Any]:
+        """Weights and variances of the normals of marker effects, of the value variables."""
+        return self.conditional.replace_rvs_by_values(list(self.rvs[effects].owner.inputs[2:4]))
+
     def _check_effects_used_once(self) -> None:
         for term in self.terms:
-            others = set(self.factors_of(self.values[term.effects])) - {term.effects}
+            own = set(self.effect_factors(term.effects))
+            others = set(self.factors_of(self.values[term.effects])) - own
             if others:
                 raise InputError(
                     f"Marker effects {term.effects!r} enter {sorted(others)} beside the genetic "
@@ -200,12 +209,19 @@ class ConditionalModel:
     def refresh(self, point: Point) -> None:
         """Make every held genetic value that of the marker effects of `point`."""
         for term in self.terms:
-            effects = point[term.effects]
-            if effects is term.current:
-                continue
-            if term.current is None or not np.array_equal(effects, term.current):
-                own = np.array(effects)
+            if _has_changed(point[term.effects], term.current):
+                own = np.array(point[term.effects])
                 term.hold(own, term.exact_value(own))
+        for name, mixture in self.mixtures.items():
+            if _has_changed(point[name], mixture.current):
+                mixture.hold(np.array(point[name]), self._likeliest[name](point)[0])
+
+    @cached_property
+    def _likeliest(self) -> dict[str, PointFunction]:
+        return {
+            name: self.compile([mixture.likeliest], mode=QUICK_MODE)
+            for name, mixture in self.mixtures.items()
+        }
 
     @cached_property
     def check_points(self) -> list[Point]:
@@ -271,66 +287,10 @@ class ConditionalModel:
         return points
 
 
+def _has_changed(effects: np.ndarray, current: np.ndarray | None) -> bool:
+    return effects is not current and (current is None or not np.array_equal(effects, current))
+
+
 def _holdable(x: np.ndarray, transformed: bool) -> bool:
     """Whether a draw is finite and, on a log or log-odds scale, within e^-50 and e^50."""
     return bool(np.all(np.isfinite(x))) and not (transformed and np.abs(x).max(initial=0) > 50)
-
-
-def _marker_effects(model: pm.Model) -> list[Any]:
-    return [rv for rv in model.free_RVs if isinstance(rv.owner.op, MarkerEffectsRV)]
-
-
-def _strip_views(variable: Variable) -> Variable:
-    """The variable behind the view of a Deterministic and behind axes of length one."""
-    while variable.owner is not None:
-        op = variable.owner.op
-        kept = [d for d in op.new_order if d != "x"] if isinstance(op, DimShuffle) else None
-        if not isinstance(op, ViewOp) and (kept is None or kept != sorted(kept)):
-            break
-        variable = variable.owner.inputs[0]
-    return variable
-
-
-def _marker_term(model: pm.Model, effects: Any) -> MarkerTerm:
-    name = effects.name
-    for deterministic in model.deterministics:
-        product = _strip_views(deterministic)
-        if product.owner is None:
-            continue
-        inputs = [_strip_views(i) for i in product.owner.inputs]
-        op = product.owner.op
-        if isinstance(op, GenotypeProduct) and inputs[0] is effects:
-            genotypes = op.genotypes
-            return MarkerTerm(
-                name, deterministic.name, genotypes.dosages, genotypes.mean.astype(np.float32)
-            )
-        if "dot" in type(op).__name__.lower() or "matmul" in str(op).lower():
-            matrix = inputs[0]
-            if len(inputs) == 2 and inputs[1] is effects and _is_data(matrix):
-                return MarkerTerm(name, deterministic.name, *_shifted(_data(matrix)))
-    raise InputError(
-        f"No genetic value of the marker effects {name!r} was found; write "
-        f"pm.Deterministic('genetic_value', genetic_value(genotypes, {name})) in the model."
-    )
-
-
-def _shifted(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Dosages and centres whose difference is the matrix: a negative dosage would mean missing."""
-    least = matrix.min(axis=0)
-    dosages = np.ascontiguousarray((matrix - least).T, dtype=np.float32)
-    return dosages, (-least).astype(np.float32)
-
-
-def _is_data(variable: Variable) -> bool:
-    return isinstance(variable, Constant | SharedVariable)
-
-
-def _data(variable: Any) -> np.ndarray:
-    if isinstance(variable, Constant):
-        return np.asarray(variable.data)
-    return np.asarray(variable.get_value(borrow=True))
-
-
-def _value_shape(model: pm.Model, term: MarkerTerm) -> tuple[int, ...]:
-    effects = model.initial_point()[term.effects]
-    return (term.dosages.shape[1], *effects.shape[1:])

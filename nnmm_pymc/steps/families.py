@@ -162,7 +162,7 @@ def _only_normals(conditional: ConditionalModel, value: str) -> bool:
     if set(ancestors(own.owner.inputs)) & random:
         return False
     for name in conditional.factors_of(conditional.values[value]):
-        variable = model[name]
+        variable = model.named_vars.get(name)
         if variable is own:
             continue
         if variable not in random or not isinstance(variable.owner.op, NormalRV):

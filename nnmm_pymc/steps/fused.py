@@ -82,6 +82,8 @@ def fused_density(conditional: ConditionalModel) -> FusedDensity | None:
     if network is None:
         return None
     own = {network.missing, network.weights}
+    # Weights with a spike have a step of their own: here they are held.
+    own -= set(conditional.effects)
     own |= set(network.middle.coefficients) | set(network.terminal.coefficients)
     names = [v.name for v in conditional.model.value_vars if v.name in own]
     variances = {network.middle.variance, network.terminal.variance}
@@ -92,7 +94,7 @@ def fused_density(conditional: ConditionalModel) -> FusedDensity | None:
         width = side.observed.shape[1]
         if any(shapes[n] != d.shape[1] * width for n, d in side.coefficients.items()):
             return None
-    if shapes[network.weights] != network.weight_mask.size:
+    if conditional.check_points[0][network.weights].size != network.weight_mask.size:
         return None
     priors = {name: _normal_prior(conditional, name) for name in names if name != network.missing}
     if any(prior is None for prior in priors.values()):
@@ -148,6 +150,7 @@ class _Held:
     trait_offset: np.ndarray = field(default_factory=lambda: np.zeros(0))
     middle_linear: np.ndarray = field(default_factory=lambda: np.zeros(0))
     trait_linear: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    weights: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 class FusedDensity:
@@ -186,7 +189,7 @@ class FusedDensity:
         self.indices = (
             self._positions(list(network.middle.coefficients), n_omics),
             self._positions(list(network.terminal.coefficients), n_traits),
-            self._positions([network.weights], n_traits),
+            self._positions([w for w in [network.weights] if w in names], n_traits),
         )
         self._take_constants()
 
@@ -244,25 +247,29 @@ class FusedDensity:
         residual = np.where(self.seen, net.middle.observed - middle, 0.0)
         held.middle_linear = self.middle_design.T @ residual
         held.trait_linear = self.regressors.T @ np.where(self.counted, self.y - trait, 0.0)
+        held.weights = self._weights(point)
         self.held = held
 
     def coefficients(self, point: Point) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Coefficients of the two design matrices, and the weights with their mask."""
         net = self.network
         n_omics, n_traits = net.weight_mask.shape
-        weights = point[net.weights].reshape(n_omics, n_traits) * net.weight_mask
         return (
             _stacked(point, net.middle, n_omics),
             _stacked(point, net.terminal, n_traits),
-            weights,
+            self._weights(point),
         )
+
+    def _weights(self, point: Point) -> np.ndarray:
+        net = self.network
+        return point[net.weights].reshape(net.weight_mask.shape) * net.weight_mask
 
     @property
     def data(self) -> tuple[Any, ...]:
         """What `nnmm_pymc.kernels.network.network_density` needs, for the draw prepared."""
         net, held = self.network, self.held
         missing = self.slices[net.missing]
-        layout = (missing.start, missing.stop, *self.indices, net.weight_mask)
+        layout = (missing.start, missing.stop, *self.indices, net.weight_mask, held.weights)
         rows = (
             held.middle_precision,
             held.trait_precision,

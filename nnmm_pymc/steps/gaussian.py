@@ -25,7 +25,7 @@ from scipy.sparse.csgraph import connected_components
 
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 
-__all__ = ["GaussianGibbs", "gaussian_pattern"]
+__all__ = ["GaussianGibbs", "Quadratic", "gaussian_pattern"]
 
 # More elements than this are left to NUTS: the pattern of P takes one gradient for each.
 MAX_ELEMENTS = 500
@@ -55,11 +55,14 @@ class _Stack:
         return parts
 
 
-def _gradients(conditional: ConditionalModel, stack: _Stack) -> tuple[list[Any], Any]:
-    """Gradient of every factor in the stacked vector, and that vector."""
+def _gradients(
+    conditional: ConditionalModel, stack: _Stack, without: Sequence[str] = ()
+) -> tuple[list[Any], Any]:
+    """Gradient of every factor but some in the stacked vector, and that vector."""
     vector = pt.dvector("stacked")
     parts = {conditional.values[v]: part for v, part in stack.split(vector).items()}
     names = {n for v in stack.values for n in conditional.factors_of(conditional.values[v])}
+    names -= set(without)
     densities = [
         graph_replace(conditional.factors[name].sum(), parts, strict=False)
         for name in sorted(names)
@@ -67,7 +70,9 @@ def _gradients(conditional: ConditionalModel, stack: _Stack) -> tuple[list[Any],
     return [pt.grad(d, vector, disconnected_inputs="ignore") for d in densities], vector
 
 
-def gaussian_pattern(conditional: ConditionalModel, values: Sequence[str]) -> np.ndarray | None:
+def gaussian_pattern(
+    conditional: ConditionalModel, values: Sequence[str], without: Sequence[str] = ()
+) -> np.ndarray | None:
     """Which elements of the stacked variables meet in their joint precision matrix.
 
     Parameters
@@ -75,6 +80,8 @@ def gaussian_pattern(conditional: ConditionalModel, values: Sequence[str]) -> np
     conditional : ConditionalModel
     values : sequence of str
         Names of value variables, none of them transformed.
+    without : sequence of str
+        Factors that are left out.
 
     Returns
     -------
@@ -86,7 +93,7 @@ def gaussian_pattern(conditional: ConditionalModel, values: Sequence[str]) -> np
     stack = _Stack(conditional, values)
     if stack.size > MAX_ELEMENTS:
         return None
-    gradients, vector = _gradients(conditional, stack)
+    gradients, vector = _gradients(conditional, stack, without)
     function = conditional.compile(gradients, leading=[vector], mode=QUICK_MODE)
     rng = np.random.default_rng(0)
     meet = np.eye(stack.size, dtype=bool)
@@ -125,6 +132,45 @@ def _colour(meet: np.ndarray) -> np.ndarray:
     return colours
 
 
+class Quadratic:
+    """Reads the precision matrix P and linear coefficient h of a density ``-b'Pb/2 + h'b``.
+
+    Parameters
+    ----------
+    conditional : ConditionalModel
+    values : sequence of str
+        Value variables that make b.
+    pattern : (q, q) array of bool
+        From `gaussian_pattern`.
+    without : sequence of str
+        Factors that are left out.
+    """
+
+    def __init__(
+        self,
+        conditional: ConditionalModel,
+        values: Sequence[str],
+        pattern: np.ndarray,
+        without: Sequence[str] = (),
+    ):
+        self.stack = _Stack(conditional, values)
+        self.pattern = pattern
+        gradients, vector = _gradients(conditional, self.stack, without)
+        directions = pt.dmatrix("directions")
+        batched = vectorize_graph(pt.sum(gradients, axis=0), {vector: directions})
+        self.read = conditional.compile([batched], leading=[directions])
+        self.colours = _colour(pattern)
+        self.directions = np.zeros((self.colours.max() + 2, len(self.colours)))
+        self.directions[self.colours + 1, np.arange(len(self.colours))] = 1.0
+
+    def __call__(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
+        """P and h at a point."""
+        linear, *others = self.read(point, self.directions)[0]
+        images = linear - np.stack(others)
+        precision = np.where(self.pattern, images[self.colours].T, 0.0)
+        return 0.5 * (precision + precision.T), linear
+
+
 class GaussianGibbs(BlockedStep):
     """Exact joint draw of intercepts, fixed effects and weights.
 
@@ -156,33 +202,17 @@ class GaussianGibbs(BlockedStep):
         self.vars = get_value_vars_from_user_vars(vars, model)
         self.rng = np.random.default_rng(rng)
         self.conditional = conditional
-        self.stack = _Stack(conditional, [v.name for v in self.vars])
-        gradients, vector = _gradients(conditional, self.stack)
-        directions = pt.dmatrix("directions")
-        batched = vectorize_graph(pt.sum(gradients, axis=0), {vector: directions})
-        self.read = conditional.compile([batched], leading=[directions])
-        self.pattern = pattern
-        colours = _colour(pattern)
-        self.directions = np.zeros((colours.max() + 2, len(colours)))
-        self.directions[colours + 1, np.arange(len(colours))] = 1.0
-        self.colours = colours
+        self.quadratic = Quadratic(conditional, [v.name for v in self.vars], pattern)
         _, labels = connected_components(csr_array(pattern), directed=False)
         self.blocks = [np.flatnonzero(labels == b) for b in range(labels.max() + 1)]
 
-    def precision_and_linear(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
-        """Joint precision matrix P and linear coefficient h of the conditional."""
-        linear, *others = self.read(point, self.directions)[0]
-        images = linear - np.stack(others)
-        precision = np.where(self.pattern, images[self.colours].T, 0.0)
-        return 0.5 * (precision + precision.T), linear
-
     def step(self, point):
         self.conditional.refresh(point)
-        precision, linear = self.precision_and_linear(point)
-        noise = self.rng.standard_normal(self.stack.size)
-        draw = np.empty(self.stack.size)
+        precision, linear = self.quadratic(point)
+        noise = self.rng.standard_normal(len(linear))
+        draw = np.empty(len(linear))
         for block in self.blocks:
             lower = np.linalg.cholesky(precision[np.ix_(block, block)])
             whitened = solve_triangular(lower, linear[block], lower=True) + noise[block]
             draw[block] = solve_triangular(lower, whitened, lower=True, trans=1)
-        return point | self.stack.split(draw), [{}]
+        return point | self.quadratic.stack.split(draw), [{}]

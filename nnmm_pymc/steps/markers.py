@@ -16,8 +16,9 @@ from nnmm_pymc.distributions import MarkerEffectsRV
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.genotypes import masked_gram
 from nnmm_pymc.kernels.markers import BLOCK, sweep
-from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, MarkerTerm, gradient
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, gradient
 from nnmm_pymc.steps.scale import ScaleMove, find_scale
+from nnmm_pymc.steps.terms import MarkerTerm
 
 __all__ = ["MarkerGibbs"]
 
@@ -29,6 +30,7 @@ REFRESH_EVERY = 100
 class MarkerGibbsState(StepMethodState):
     effects: np.ndarray | None
     held: np.ndarray | None
+    classes: np.ndarray | None
     sweeps: int
 
 
@@ -87,6 +89,7 @@ class MarkerGibbs(BlockedStep):
         if term is None:
             raise InputError(f"{self.vars[0].name!r} is not a MarkerEffects variable.")
         self.term: MarkerTerm = term
+        self.mixture = self.conditional.mixtures.get(term.effects)
         self.stat = f"{term.effects}_included"
         # Of the instance: two terms of one model must not report under one name.
         self.stats_dtypes_shapes = {self.stat: (np.float64, [])}  # type: ignore[misc]
@@ -166,16 +169,15 @@ class MarkerGibbs(BlockedStep):
         precision = curvature[self.first, np.arange(len(self.first))]
         scale = pt.where(precision > 0, precision, 1.0)
         residual = (slope / scale).T.astype("float32")
-        effects = self.conditional.rvs[self.term.effects]
-        weights, variances = self.conditional.conditional.replace_rvs_by_values(
-            list(effects.owner.inputs[2:4])
-        )
+        weights, variances = self.conditional.effect_parameters(self.term.effects)
         self.read = self.conditional.compile([residual, precision, weights, variances])
 
     def setup_chain(self, rng, tune: int, draws: int) -> None:
         super().setup_chain(rng, tune, draws)
         self.sweeps = 0
         self.term.current = None
+        if self.mixture is not None:
+            self.mixture.current = None
 
     def step(self, point):
         self.conditional.refresh(point)
@@ -185,6 +187,7 @@ class MarkerGibbs(BlockedStep):
         before = residual.copy()
         old = point[term.effects]
         effects = np.array(old).reshape(len(term.dosages), -1)
+        classes = np.empty(effects.shape, np.int8)
         sweep(
             term.dosages,
             term.centre,
@@ -196,6 +199,7 @@ class MarkerGibbs(BlockedStep):
             _per_effect(weights, old.shape),
             _per_effect(variances, old.shape),
             effects,
+            classes,
             self.rng.random(effects.shape),
             self.rng.standard_normal(effects.shape),
         )
@@ -212,6 +216,8 @@ class MarkerGibbs(BlockedStep):
             factor = self._draw_scale(self.scale, point, residual, precision, value)
             new, value = new * factor, value * factor
         term.hold(new, value)
+        if self.mixture is not None:
+            self.mixture.hold(new, classes.reshape(old.shape))
         point[term.effects] = new
         return point, [{self.stat: np.count_nonzero(new) / max(1, effects.shape[1])}]
 
@@ -242,6 +248,16 @@ class MarkerGibbs(BlockedStep):
     @held.setter
     def held(self, value: np.ndarray) -> None:
         self.term.held.set_value(value)
+
+    @property
+    def classes(self) -> np.ndarray | None:
+        """Class of each effect where the slab has several (part of the sampling state)."""
+        return None if self.mixture is None else self.mixture.classes
+
+    @classes.setter
+    def classes(self, value: np.ndarray | None) -> None:
+        if self.mixture is not None and value is not None:
+            self.mixture.hold(self.term.current, value)
 
     @staticmethod
     def competence(var, has_grad):

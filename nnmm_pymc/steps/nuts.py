@@ -18,6 +18,7 @@ from pymc.util import get_value_vars_from_user_vars
 from nnmm_pymc.kernels.nuts import nuts_draw
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.fused import FusedDensity
+from nnmm_pymc.steps.partial import HeldDensity
 
 __all__ = ["ConditionalNUTS"]
 
@@ -46,6 +47,10 @@ class ConditionalNUTS(pm.NUTS):
     conditional : ConditionalModel
     fused : FusedDensity, optional
         The same density in one numba pass, for exactly these variables in this order.
+    interpreted : bool
+        Evaluate the density without compiling it: for hyper-parameters, of which it is small.
+    prefix : str
+        Put before the names of the statistics where a model has several of these steps.
     model, **kwargs
         As in `pymc.NUTS`.
     """
@@ -58,6 +63,8 @@ class ConditionalNUTS(pm.NUTS):
         *,
         conditional: ConditionalModel,
         fused: FusedDensity | None = None,
+        interpreted: bool = False,
+        prefix: str = "",
         model=None,
         **kwargs,
     ):
@@ -68,8 +75,13 @@ class ConditionalNUTS(pm.NUTS):
         point = conditional.check_points[0]
         own = [conditional.values[name] for name in names]
         density = self._log_density(names)
-        self.fused = fused
-        function = fused or self._compile_density(names, own, density, point)
+        self.fused, self.prefix = fused, prefix
+        function: Any = fused
+        if function is None and interpreted:
+            function = HeldDensity(conditional, density, names)
+        elif function is None:
+            function = self._compile_density(names, own, density, point)
+        self.held = function if fused is not None or interpreted else None
         size = sum(np.size(point[name]) for name in names)
         super().__init__(
             values,
@@ -80,6 +92,10 @@ class ConditionalNUTS(pm.NUTS):
             **kwargs,
         )
         self.fresh = True
+        if prefix:
+            names_and_types = pm.NUTS.stats_dtypes_shapes.items()
+            self.stats_dtypes_shapes = {prefix + k: v for k, v in names_and_types}
+            self.stats_dtypes = [{prefix + k: t for k, (t, _) in names_and_types}]
         self._compile_curvature(density, own)
 
     def _compile_density(self, names, own, density, point) -> ValueGradFunction:
@@ -187,11 +203,13 @@ class ConditionalNUTS(pm.NUTS):
         if self.fresh:
             self._start_potential(point)
             self.fresh = False
-        if self.fused is not None:
-            self.fused.prepare(point)
+        if self.held is not None:
+            self.held.prepare(point)
         # Without shared variables PyMC would stack the whole point, not this step's part of it.
         needed = (*self.var_names, *self.shared)
         own, stats = super().step({name: point[name] for name in needed})
+        if self.prefix:
+            stats = [{self.prefix + k: v for k, v in s.items()} for s in stats]
         return point | own, stats
 
     @property

@@ -14,11 +14,14 @@ from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import ConditionalModel
 from nnmm_pymc.steps.conjugate import ConjugateGibbs
 from nnmm_pymc.steps.families import Conjugate, conjugate_family
-from nnmm_pymc.steps.fused import fused_density
+from nnmm_pymc.steps.fused import FusedDensity, fused_density
 from nnmm_pymc.steps.gaussian import GaussianGibbs, gaussian_pattern
 from nnmm_pymc.steps.latent import LatentGibbs
 from nnmm_pymc.steps.markers import MarkerGibbs
 from nnmm_pymc.steps.nuts import ConditionalNUTS
+from nnmm_pymc.steps.partial import PartialFunction
+from nnmm_pymc.steps.selection import SelectionGibbs
+from nnmm_pymc.steps.slice import SliceGibbs, elementwise_density
 
 __all__ = ["StepPlan", "assign_steps"]
 
@@ -56,10 +59,12 @@ def assign_steps(
 ) -> StepPlan:
     """Give every free variable of a model one owner.
 
-    Marker effects go to `MarkerGibbs`; missing omics that act linearly to `LatentGibbs`; variances,
-    probabilities and mixture weights with a conjugate conditional to `ConjugateGibbs`; intercepts,
-    fixed effects and weights that are Gaussian given the rest to `GaussianGibbs`, unless they share
-    a likelihood with something that is not; that, and everything else that is continuous, to NUTS.
+    Marker effects go to `MarkerGibbs`, weights with such a prior to `SelectionGibbs`; missing omics
+    that act linearly to `LatentGibbs`; variances, probabilities and mixture weights with a
+    conjugate conditional to `ConjugateGibbs`; intercepts, fixed effects and weights that are
+    Gaussian given the rest to `GaussianGibbs`, unless they share a likelihood with something that
+    is not. That goes to NUTS; so do odd hyper-parameters that depend on each other, in a trajectory
+    of their own; others are slice-sampled (`SliceGibbs`).
 
     Parameters
     ----------
@@ -92,11 +97,16 @@ def assign_steps(
             for t in conditional.terms
             if t.effects in free
         ]
-        free = [v for v in free if conditional.term_of(v) is None]
+        selections = [
+            SelectionGibbs([conditional.model_value(v)], conditional=conditional)
+            for v in conditional.effects
+            if v in free and conditional.term_of(v) is None
+        ]
+        free = [v for v in free if v not in conditional.effects]
         _refuse_discrete(model, free)
         conjugates = [c for v in free if (c := conjugate_family(conditional, v)) is not None]
         taken = {c.value for c in conjugates}
-        steps: list[BlockedStep] = [*given, *markers]
+        steps: list[BlockedStep] = [*given, *markers, *selections]
         rest = [v for v in free if v not in taken]
         fused = fused_density(conditional)
         if fused is not None and latent == "gibbs" and fused.network.activation != "identity":
@@ -111,25 +121,24 @@ def assign_steps(
         ):
             steps.append(LatentGibbs([conditional.model_value(missing)], density=fused))
             rest.remove(missing)
-        gaussian, nuts = _split_locations(conditional, rest)
+        split = _split(conditional, rest)
         steps += [
             GaussianGibbs(
                 [conditional.model_value(v) for v in group],
                 pattern=pattern,
                 conditional=conditional,
             )
-            for group, pattern in gaussian
+            for group, pattern in split.gaussian
         ]
-        if nuts:
-            nuts = [v.name for v in model.value_vars if v.name in nuts]
-            steps.append(
-                ConditionalNUTS(
-                    [conditional.model_value(v) for v in nuts],
-                    conditional=conditional,
-                    fused=fused if fused is not None and nuts == fused.names else None,
-                    target_accept=target_accept,
-                )
-            )
+        trajectories = [
+            _nuts(conditional, group, fused, first=k == 0, target_accept=target_accept)
+            for k, group in enumerate(split.nuts)
+        ]
+        steps += trajectories
+        slices = [
+            SliceGibbs([conditional.model_value(v)], density=density, conditional=conditional)
+            for v, density in split.slices.items()
+        ]
         variances = [
             ConjugateGibbs(
                 [conditional.model_value(c.value) for c in group],
@@ -140,9 +149,10 @@ def assign_steps(
         ]
     # A draw of NUTS costs several sweeps, and the hyper-parameters of the markers mix slower than
     # the weights: between two draws of NUTS the Gibbs steps run more than once.
-    extra = [*markers, *variances] * (SWEEPS_PER_NUTS - 1) if nuts else []
-    rows = _rows(model, [*steps, *variances])
-    return StepPlan(CompoundStep([*extra, *steps, *variances]), conditional, rows)
+    hyper = [*slices, *variances]
+    extra = [*markers, *variances] * (SWEEPS_PER_NUTS - 1) if split.nuts else []
+    rows = _rows(model, [*steps, *hyper])
+    return StepPlan(CompoundStep([*extra, *steps, *hyper]), conditional, rows)
 
 
 def _given_steps(step: Any) -> list[BlockedStep]:
@@ -162,30 +172,82 @@ def _refuse_discrete(model: pm.Model, values: list[str]) -> None:
             )
 
 
-def _split_locations(
-    conditional: ConditionalModel, values: list[str]
-) -> tuple[list[tuple[list[str], np.ndarray]], list[str]]:
-    """Split variables into jointly Gaussian groups and what is left to NUTS.
+def _nuts(
+    conditional: ConditionalModel,
+    group: list[str],
+    fused: FusedDensity | None,
+    *,
+    first: bool,
+    target_accept: float,
+) -> ConditionalNUTS:
+    names = [v.name for v in conditional.model.value_vars if v.name in group]
+    hyper = all(_is_hyper(conditional, name) for name in names)
+    return ConditionalNUTS(
+        [conditional.model_value(v) for v in names],
+        conditional=conditional,
+        fused=fused if fused is not None and names == fused.names else None,
+        interpreted=hyper,
+        prefix="" if first else f"{conditional.rvs[names[0]].name}_",
+        target_accept=target_accept,
+    )
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Who updates what has no conjugate update: the first group of NUTS holds the locations."""
+
+    gaussian: list[tuple[list[str], np.ndarray]]
+    nuts: list[list[str]]
+    slices: dict[str, PartialFunction]
+
+
+def _split(conditional: ConditionalModel, values: list[str]) -> _Split:
+    """Split variables into jointly Gaussian groups, slice-sampled ones, and trajectories of NUTS.
 
     A Gaussian variable that shares a factor with one of NUTS goes with it: missing omics and their
-    weights are too strongly coupled to be moved one after the other.
+    weights are too strongly coupled to be moved one after the other. Hyper-parameters are apart:
+    they enter no likelihood, or are bounded as scales and probabilities are.
     """
-    candidates: list[str] = []
+    factors = {v: set(conditional.factors_of(conditional.values[v])) for v in values}
+    gaussian: list[str] = []
+    hyper: list[str] = []
     nuts: list[str] = []
     for value in values:
-        (candidates if gaussian_pattern(conditional, [value]) is not None else nuts).append(value)
-    factors = {v: set(conditional.factors_of(conditional.values[v])) for v in values}
-    while joined := [c for c in candidates if any(factors[c] & factors[v] for v in nuts)]:
-        nuts += joined
-        candidates = [c for c in candidates if c not in joined]
+        if gaussian_pattern(conditional, [value]) is not None:
+            gaussian.append(value)
+        else:
+            (hyper if _is_hyper(conditional, value) else nuts).append(value)
+    slices: dict[str, PartialFunction] = {}
     groups = []
-    for group in _connected(candidates, factors):
+    for group in _connected(hyper, factors):
+        densities = {v: d for v in group if (d := elementwise_density(conditional, v)) is not None}
+        if len(densities) == len(group):
+            slices |= densities
+        else:
+            groups.append(group)
+    while joined := [
+        v for v in gaussian if any(factors[v] & factors[w] for g in [nuts, *groups] for w in g)
+    ]:
+        nuts += joined
+        gaussian = [v for v in gaussian if v not in joined]
+    gaussian_groups = []
+    for group in _connected(gaussian, factors):
         pattern = gaussian_pattern(conditional, group)
         if pattern is None:
             nuts += group
         else:
-            groups.append((group, pattern))
-    return groups, nuts
+            gaussian_groups.append((group, pattern))
+    nuts_groups = _connected([*nuts, *(v for g in groups for v in g)], factors)
+    return _Split(gaussian_groups, nuts_groups, slices)
+
+
+def _is_hyper(conditional: ConditionalModel, value: str) -> bool:
+    """Whether a variable is bounded, or enters only the priors of other variables."""
+    if conditional.conditional.rvs_to_transforms[conditional.rvs[value]] is not None:
+        return True
+    free = {rv.name for rv in conditional.rvs.values()}
+    free |= {name for e in conditional.effects for name in conditional.effect_factors(e)}
+    return set(conditional.factors_of(conditional.values[value])) <= free
 
 
 def _connected(values: list[str], factors: dict[str, set[str]]) -> list[list[str]]:

@@ -19,13 +19,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nnmm_pymc.kernels.slice import slice_sample
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.families import Eta, conjugate_family
 from nnmm_pymc.steps.statistics import find_statistics
 
-__all__ = ["ScaleMove", "find_scale", "slice_sample"]
-
-STEPS_OUT = 8
+__all__ = ["ScaleMove", "find_scale"]
 
 
 class ScaleMove:
@@ -82,55 +81,18 @@ def _inverse_gamma(prior: Eta) -> Callable[[Point, np.ndarray], np.ndarray]:
     return lambda point, at: exponent * at - 0.5 * rate * np.exp(-at)
 
 
-def slice_sample(
-    start: np.ndarray, log_density: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator
-) -> np.ndarray:
-    """One slice-sampling update of every element, independent given the rest, side by side.
-
-    Stepping out by 1 up to `STEPS_OUT` times in all, split at random between the sides so that the
-    move is reversible, then shrinkage (Neal 2003, figures 3 and 5).
-    """
-    start = np.asarray(start)
-    at_start = log_density(start)
-    if not np.all(np.isfinite(at_start)):
-        raise FloatingPointError("The log density is not finite at the start of a slice update.")
-    level = at_start - rng.standard_exponential(start.shape)
-    left = np.array(start - rng.random(start.shape))
-    right = np.array(left + 1.0)
-    to_left = rng.integers(0, STEPS_OUT + 1, size=start.shape)
-    to_right = STEPS_OUT - to_left
-    for side, steps, sign in ((left, to_left, -1.0), (right, to_right, 1.0)):
-        for step in range(STEPS_OUT):
-            grow = (step < steps) & (log_density(side) > level)
-            if not grow.any():
-                break
-            side[...] += sign * grow
-    draw = np.array(start)
-    open_ = np.ones(start.shape, bool)
-    while open_.any():
-        proposal = np.where(open_, left + (right - left) * rng.random(start.shape), draw)
-        inside = log_density(proposal) >= level
-        draw = np.where(open_ & inside, proposal, draw)
-        shrink = open_ & ~inside
-        left = np.where(shrink & (proposal < start), proposal, left)
-        right = np.where(shrink & (proposal >= start), proposal, right)
-        open_ &= ~inside
-    return draw
-
-
 def find_scale(conditional: ConditionalModel, effects: str) -> ScaleMove | None:
     """The slab variance that scales all effects of a response, if there is one.
 
     It must stand in no other density than its own and that of the effects, have one value for each
     response or one for all, and scale the slab variances in proportion.
     """
-    model = conditional.conditional
-    rv = conditional.rvs[effects]
-    parameters = model.replace_rvs_by_values(list(rv.owner.inputs[2:4]))
+    parameters = conditional.effect_parameters(effects)
     n_responses = conditional.check_points[0][effects].shape[1:]
     for value, variable in conditional.rvs.items():
         name = variable.name
-        if set(conditional.factors_of(conditional.values[value])) != {name, effects}:
+        slab = conditional.effect_factors(effects)[1]
+        if set(conditional.factors_of(conditional.values[value])) != {name, slab}:
             continue
         if conditional.check_points[0][value].shape not in ((), n_responses):
             continue

@@ -1,4 +1,4 @@
-"""Genetic merit and phenotypes through a fitted network, for individuals old and new.
+"""Genetic merit through a fitted network, for individuals old and new.
 
 The breeding value of an individual for a node is the mean of the node given the genotype,
 
@@ -23,10 +23,15 @@ import xarray as xr
 
 from nnmm_pymc.activations import NUMPY_ACTIVATIONS, gaussian_moments
 from nnmm_pymc.data import MISSING, Genotypes
-from nnmm_pymc.description import NodeDescription, parameter_names, read_description
+from nnmm_pymc.description import (
+    NodeDescription,
+    ParentDescription,
+    parameter_names,
+    read_description,
+)
 from nnmm_pymc.errors import InputError
 
-__all__ = ["NodeMoments", "merit_draws", "predict"]
+__all__ = ["Batch", "NodeMoments", "match_markers", "merit_draws", "phenotype_draws"]
 
 # Elements of one batch of draws of the genetic values: bounds the memory of a prediction.
 BATCH_ELEMENTS = 2_000_000
@@ -173,26 +178,32 @@ def _residual_variance(node: NodeDescription, batch: Batch) -> np.ndarray:
     return np.broadcast_to(value.reshape(len(value), -1), (len(value), len(node.columns)))
 
 
-def _linear(node: NodeDescription, batch: Batch, n: int) -> np.ndarray:
-    """Everything of a node's mean but its parents."""
+def _linear(
+    node: NodeDescription, batch: Batch, n: int, designs: Mapping[str, np.ndarray] | None = None
+) -> np.ndarray:
+    """Everything of a node's mean but its parents; covariates without a design at their average."""
     mean = np.zeros((len(batch.index), n, len(node.columns)))
     if node.intercept:
         value = batch.parameters[f"{node.name}_Intercept"]
         mean += value.reshape(len(value), 1, -1)
-    for name, average in node.covariates.items():
-        mean += np.einsum("l,dlk->dk", average, batch.parameters[name])[:, None, :]
+    for name, covariate in node.covariates.items():
+        design = (designs or {}).get(name, np.array([covariate.average]))
+        mean += design @ _matrices(batch.parameters[name], design.shape[1], len(node.columns))
     for name in node.markers:
         mean += batch.genetic[name]
     return mean
 
 
-def _weights(parent: Any, batch: Batch, width: int) -> np.ndarray:
-    weights = batch.parameters[parent.weights]
-    shape = (len(weights), len(parent.columns), width)
-    if weights.ndim < 3:
-        weights = weights.reshape(len(weights), 1, -1)
-    weights = np.broadcast_to(weights, shape)
+def _weights(parent: ParentDescription, batch: Batch, width: int) -> np.ndarray:
+    weights = _matrices(batch.parameters[parent.weights], len(parent.columns), width)
     return weights if parent.mask is None else weights * np.asarray(parent.mask, float)
+
+
+def _matrices(draws: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(draw, height, width) of a parameter that rows or columns may share."""
+    if draws.ndim < 3:
+        draws = draws.reshape(len(draws), 1, -1)
+    return np.broadcast_to(draws, (len(draws), height, width))
 
 
 def node_moments(
@@ -252,17 +263,37 @@ def merit_draws(
         yield batch, node_moments(nodes, batch, n, observed)
 
 
-def _simulated(
+def phenotype_draws(
     nodes: list[NodeDescription],
     batch: Batch,
     n: int,
     observed: Mapping[str, np.ndarray],
+    designs: Mapping[str, np.ndarray],
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """One draw of every node for every posterior draw, known values held."""
+    """One draw of every node for every posterior draw, residuals included.
+
+    Parameters
+    ----------
+    nodes : list of NodeDescription
+        Parents before children.
+    batch : Batch
+        From `merit_draws`.
+    n : int
+        Individuals.
+    observed : mapping from node to (individual, column) array
+        Known values, which are held; NaN where unknown.
+    designs : mapping from variable to (individual, design column) array
+        Covariates; others are at their average in the fit.
+    rng : Generator
+
+    Returns
+    -------
+    dict from node to (draw, individual, column) array
+    """
     values: dict[str, np.ndarray] = {}
     for node in nodes:
-        mean = _linear(node, batch, n)
+        mean = _linear(node, batch, n, designs)
         for parent in node.parents:
             z = (values[parent.node][..., parent.columns] - parent.centre) / parent.scale
             mean += NUMPY_ACTIVATIONS[parent.activation](z) @ _weights(
@@ -274,69 +305,3 @@ def _simulated(
             value = np.where(np.isnan(observed[node.name]), value, observed[node.name])
         values[node.name] = value
     return values
-
-
-def predict(
-    result: xr.DataTree,
-    genotypes: Mapping[str, Genotypes],
-    observed: Mapping[str, np.ndarray] | None = None,
-    *,
-    probability: float = 0.9,
-    random_seed: int = 0,
-) -> pd.DataFrame:
-    """Breeding values and predicted phenotypes of any individuals.
-
-    Parameters
-    ----------
-    result : DataTree
-        From `Network.fit`.
-    genotypes : mapping from layer to Genotypes
-    observed : mapping from node to (individual, column) array, optional
-        Omics that are known, NaN where not: the prediction of the phenotype uses them; the breeding
-        value, which is what the genotype alone says, does not.
-    probability : float
-        Of the intervals.
-    random_seed : int
-        For the predictive draws.
-
-    Returns
-    -------
-    DataFrame
-        Columns individual, trait, ebv, ebv_sd, ebv_lower, ebv_upper (of the genetic merit) and
-        prediction, prediction_sd, prediction_lower, prediction_upper (of a phenotype).
-    """
-    nodes = read_description(result)
-    matched = {k: match_markers(g, result, k) for k, g in genotypes.items()}
-    individuals = next(iter(matched.values())).individuals
-    rng = np.random.default_rng(random_seed)
-    terminal = [node for node in nodes if node.terminal]
-    merit: dict[str, list[np.ndarray]] = {node.name: [] for node in terminal}
-    phenotype: dict[str, list[np.ndarray]] = {node.name: [] for node in terminal}
-    for batch, moments in merit_draws(result, matched):
-        simulated = _simulated(nodes, batch, len(individuals), observed or {}, rng)
-        for node in terminal:
-            merit[node.name].append(moments[node.name].mean)
-            phenotype[node.name].append(simulated[node.name])
-    tails = [(1 - probability) / 2, (1 + probability) / 2]
-    frames = []
-    for node in terminal:
-        m, y = np.concatenate(merit[node.name]), np.concatenate(phenotype[node.name])
-        m_tails, y_tails = np.quantile(m, tails, axis=0), np.quantile(y, tails, axis=0)
-        for k, trait in enumerate(node.columns):
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "individual": individuals,
-                        "trait": trait,
-                        "ebv": m[..., k].mean(axis=0),
-                        "ebv_sd": m[..., k].std(axis=0),
-                        "ebv_lower": m_tails[0, :, k],
-                        "ebv_upper": m_tails[1, :, k],
-                        "prediction": y[..., k].mean(axis=0),
-                        "prediction_sd": y[..., k].std(axis=0),
-                        "prediction_lower": y_tails[0, :, k],
-                        "prediction_upper": y_tails[1, :, k],
-                    }
-                )
-            )
-    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,318 @@
+"""Priors that a user left out, derived from the data as the field does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nnmm_pymc.alphabet import (
+    GBLUP,
+    BayesA,
+    BayesL,
+    BayesR,
+    Horseshoe,
+    MarkerGroups,
+    MarkerPrior,
+)
+from nnmm_pymc.errors import InputError
+from nnmm_pymc.priors import Prior
+
+__all__ = [
+    "EffectData",
+    "column_groups",
+    "complete",
+    "group_index",
+    "group_priors",
+    "variance_prior",
+]
+
+#: Degrees of freedom of the scaled inverse chi-square priors of variances.
+VARIANCE_DF = 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class EffectData:
+    """What the prior of the effects of one term is derived from.
+
+    Attributes
+    ----------
+    markers, columns : sequence of str
+        What has effects, and on what: markers on omics, or omics on traits.
+    variances : (p,) array
+        Variance of each marker.
+    mask : (p, k) array of bool, optional
+        Which marker reaches which column; all by default.
+    column_variance : (k,) array
+        Observed variance of each column.
+    heritability : float
+        Share of that variance that the term should explain.
+    n : int
+        Number of individuals.
+    info : DataFrame, optional
+        Marker table, for groups of markers.
+    """
+
+    markers: Any
+    columns: tuple[str, ...]
+    variances: np.ndarray
+    mask: np.ndarray | None
+    column_variance: np.ndarray
+    heritability: float
+    n: int
+    info: pd.DataFrame | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of markers and columns."""
+        return len(self.variances), len(self.columns)
+
+    @property
+    def total_variance(self) -> np.ndarray:
+        """Sum of the variances of the markers that may reach each column."""
+        reached = self.variances.sum() if self.mask is None else self.variances @ self.mask
+        return np.maximum(np.broadcast_to(reached, len(self.columns)), 1e-12)
+
+    @property
+    def marker_variance(self) -> np.ndarray:
+        """Slab variance that explains the term's share if every marker has an effect."""
+        return self.heritability * self.column_variance / self.total_variance
+
+    def take(self, *, columns: Any = None, markers: Any = None) -> EffectData:
+        """The part of some columns or markers, by position.
+
+        The scale of the slab stays that of all markers: a group of them explains its share.
+        """
+        mask = self.mask
+        if columns is not None:
+            mask = None if mask is None else mask[:, columns]
+            names = tuple(np.asarray(self.columns)[columns])
+            return replace(
+                self, mask=mask, columns=names, column_variance=self.column_variance[columns]
+            )
+        share = self.variances[markers].sum() / max(self.variances.sum(), 1e-12)
+        return replace(
+            self,
+            markers=np.asarray(self.markers)[markers],
+            variances=self.variances[markers],
+            mask=None if mask is None else mask[markers],
+            heritability=self.heritability * share,
+        )
+
+
+def variance_prior(mean: np.ndarray) -> Prior:
+    """Scaled inverse chi-square with 5 degrees of freedom and this mean, as an InverseGamma."""
+    return Prior("InverseGamma", alpha=VARIANCE_DF / 2, beta=mean * (VARIANCE_DF - 2) / 2)
+
+
+@singledispatch
+def complete(prior: Any, data: EffectData) -> Any:
+    """A prior of marker effects with its missing parts filled in; formulas stand in each class.
+
+    Raises
+    ------
+    InputError
+        It is no prior of marker effects, or names columns or groups that do not exist.
+    """
+    raise InputError(
+        f"The prior of markers is {prior!r}; give one of marker effects, such as BayesC()."
+    )
+
+
+@complete.register(MarkerPrior)
+def _(prior: MarkerPrior, data: EffectData) -> MarkerPrior:
+    if prior.inclusion is None:
+        prior = replace(prior, inclusion=1.0)
+    if prior.slab_variance is not None:
+        return prior
+    slab = variance_prior(data.marker_variance / _prior_mean(prior.inclusion))
+    return replace(prior, slab_variance=slab)
+
+
+@complete.register(BayesA)
+def _(prior: BayesA, data: EffectData) -> BayesA:
+    if prior.slab_variance is not None or prior.scale is not None:
+        return prior
+    mean = data.marker_variance / _prior_mean(prior.inclusion)
+    return replace(prior, scale=mean * (VARIANCE_DF - 2) / VARIANCE_DF)
+
+
+@complete.register(GBLUP)
+def _(prior: GBLUP, data: EffectData) -> GBLUP:
+    if prior.genetic_variance is not None:
+        return prior
+    return replace(prior, genetic_variance=variance_prior(data.heritability * data.column_variance))
+
+
+@complete.register(BayesL)
+def _(prior: BayesL, data: EffectData) -> BayesL:
+    if prior.lambda_squared is not None:
+        return prior
+    mode = 2.0 * (1.0 - data.heritability) / data.heritability * data.total_variance
+    return replace(prior, lambda_squared=Prior("Gamma", alpha=1.1, beta=0.1 / mode))
+
+
+@complete.register(BayesR)
+def _(prior: BayesR, data: EffectData) -> BayesR:
+    n_classes = 1 + len(prior.class_variances)
+    given = prior.class_probabilities
+    if given is None:
+        given = Prior("Dirichlet", a=[1.0] * n_classes)
+        prior = replace(prior, class_probabilities=given)
+    if prior.slab_variance is not None:
+        return prior
+    mean = np.full(n_classes, 1.0 / n_classes)
+    if isinstance(given, Prior) and given.name == "Dirichlet":
+        a = np.asarray(given.parameters["a"], float)
+        mean = a / a.sum(axis=-1, keepdims=True)
+    elif not isinstance(given, Prior) and not callable(given):
+        mean = np.asarray(given, float)
+    if mean.shape[-1] != n_classes:
+        raise InputError(
+            f"BayesR: class_probabilities has {mean.shape[-1]} entries, but there are "
+            f"{n_classes} classes: the spike and {n_classes - 1} class_variances."
+        )
+    share = mean[..., 1:] @ np.array(prior.class_variances)
+    return replace(prior, slab_variance=variance_prior(data.marker_variance / share))
+
+
+@complete.register(Horseshoe)
+def _(prior: Horseshoe, data: EffectData) -> Horseshoe:
+    p = len(data.variances)
+    causal = max(1.0, p / 100) if prior.n_causal is None else float(prior.n_causal)
+    if not 0 < causal < p and p > 1:
+        raise InputError(f"Horseshoe: n_causal={causal:g} must be below the {p} markers.")
+    if prior.global_scale is None:
+        ratio = causal / max(p - causal, 1.0)
+        typical = np.maximum(data.total_variance / p, 1e-12)
+        scale = ratio * np.sqrt(0.5 * data.column_variance / (max(1, data.n) * typical))
+        prior = replace(prior, global_scale=Prior("HalfCauchy", beta=scale))
+    if prior.slab_variance is None:
+        square = data.marker_variance * p / causal
+        prior = replace(prior, slab_variance=Prior("InverseGamma", alpha=2.0, beta=2.0 * square))
+    return prior
+
+
+@complete.register(Mapping)
+def _(prior: Mapping, data: EffectData) -> dict[Any, Any]:
+    groups = column_groups(prior, data.columns, "marker effects")
+    keys = {label: key for key in prior for label in [_label(key)]}
+    return {keys[label]: complete(p, data.take(columns=columns)) for label, columns, p in groups}
+
+
+@complete.register(MarkerGroups)
+def _(prior: MarkerGroups, data: EffectData) -> MarkerGroups:
+    labels, group = group_index(prior, data, "marker effects")
+    if isinstance(prior.priors, MarkerPrior):
+        return replace(prior, priors=complete(prior.priors, data))
+    groups = group_priors(prior, labels, group, "marker effects")
+    return replace(
+        prior, priors={g: complete(p, data.take(markers=markers)) for g, markers, p in groups}
+    )
+
+
+def _prior_mean(inclusion: Any) -> float:
+    """Prior mean of an inclusion probability; one half where it cannot be told."""
+    if isinstance(inclusion, int | float):
+        return max(float(inclusion), 1e-12)
+    if isinstance(inclusion, Prior) and inclusion.name == "Beta":
+        a, b = inclusion.parameters.get("alpha"), inclusion.parameters.get("beta")
+        if isinstance(a, int | float) and isinstance(b, int | float):
+            return a / (a + b)
+    return 0.5
+
+
+def _label(key: Any) -> str:
+    """Name of the hyper-parameters of a key of a mapping of priors."""
+    if key == "*":
+        return "rest"
+    return "_".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def column_groups(
+    priors: Mapping[Any, Any], columns: tuple[str, ...], name: str
+) -> list[tuple[str, np.ndarray, Any]]:
+    """Label, positions and prior of each group of columns of a mapping.
+
+    Keys are a column, a tuple of columns, or ``"*"`` for all that are not named.
+    """
+    position = {column: k for k, column in enumerate(columns)}
+    taken: dict[str, Any] = {}
+    groups = []
+    for key, prior in priors.items():
+        if key == "*":
+            continue
+        names = key if isinstance(key, tuple) else (key,)
+        for column in names:
+            if column not in position:
+                raise InputError(
+                    f"The priors of {name} name {column!r}, which is no column of the equation's "
+                    f"left side ({', '.join(columns[:5])}{', ...' if len(columns) > 5 else ''})."
+                )
+            if column in taken:
+                raise InputError(f"The priors of {name} name {column!r} twice.")
+            taken[column] = key
+        groups.append((_label(key), np.array([position[c] for c in names]), prior))
+    rest = [c for c in columns if c not in taken]
+    if rest and "*" not in priors:
+        raise InputError(
+            f"The priors of {name} leave out column {rest[0]!r}; name it, or give '*' for the rest."
+        )
+    if rest:
+        groups.append(("rest", np.array([position[c] for c in rest]), priors["*"]))
+    return groups
+
+
+def group_index(prior: MarkerGroups, data: EffectData, name: str) -> tuple[list[str], np.ndarray]:
+    """Labels of the groups of markers, and the group of each marker."""
+    markers = pd.Index(data.markers)
+    if isinstance(prior.groups, str):
+        if data.info is None or prior.groups not in data.info.columns:
+            known = "none" if data.info is None else ", ".join(data.info.columns)
+            raise InputError(
+                f"The priors of {name} are by {prior.groups!r}, which is no column of the marker "
+                f"table (columns: {known}); give a mapping from markers to groups instead."
+            )
+        found = data.info[prior.groups].reindex(markers)
+    else:
+        found = pd.Series(dict(prior.groups), dtype=object).reindex(markers)
+    lacking = markers[found.isna().to_numpy()]
+    if len(lacking):
+        raise InputError(
+            f"The priors of {name}: {len(lacking)} markers have no group, the first {lacking[0]!r}."
+        )
+    codes, labels = pd.factorize(found.astype(str))
+    return [str(label) for label in labels], np.asarray(codes)
+
+
+def group_priors(
+    prior: MarkerGroups, labels: list[str], group: np.ndarray, name: str
+) -> list[tuple[str, np.ndarray, Any]]:
+    """Label, positions and prior of each group of markers that a mapping names."""
+    assert isinstance(prior.priors, Mapping)
+    named = {str(key): value for key, value in prior.priors.items() if key != "*"}
+    unknown = sorted(set(named) - set(labels) - {"rest"})
+    if unknown:
+        raise InputError(
+            f"The priors of {name} name group {unknown[0]!r}, which no marker is in "
+            f"({', '.join(labels[:10])})."
+        )
+    rest = [label for label in labels if label not in named]
+    if rest and "*" not in prior.priors and "rest" not in named:
+        raise InputError(
+            f"The priors of {name} leave out group {rest[0]!r}; name it, or give '*' for the rest."
+        )
+    groups = [
+        (label, np.flatnonzero(group == labels.index(label)), value)
+        for label, value in named.items()
+        if label != "rest"
+    ]
+    if rest:
+        codes = [labels.index(label) for label in rest]
+        value = prior.priors["*"] if "*" in prior.priors else named["rest"]
+        groups.append(("rest", np.flatnonzero(np.isin(group, codes)), value))
+    return groups

@@ -1,0 +1,148 @@
+"""The prior of every term of a node: the user's, or a default scaled from the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nnmm_pymc.activations import NUMPY_ACTIVATIONS
+from nnmm_pymc.alphabet import RRBLUP, MarkerGroups, MarkerPrior
+from nnmm_pymc.data import MISSING, Genotypes
+from nnmm_pymc.defaults import EffectData, complete, variance_prior
+from nnmm_pymc.errors import InputError
+from nnmm_pymc.nodes import MarkerEdge, Node, ParentEdge, node_called
+from nnmm_pymc.priors import Prior
+
+__all__ = ["column_scale", "is_selection", "marker_data", "node_priors", "weight_data"]
+
+
+def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
+    """The prior of every term of a node: the user's, or a default scaled from the data.
+
+    With V the observed variance of a column (1 where nothing is observed):
+
+    - Intercept: Normal at the mean of the column with sd
+      ``2.5 sqrt(V) sqrt(1 + sum (mean(g) / sd(g))^2)`` over the parents, as in Bambi;
+    - covariates: Normal(0, 2.5 sqrt(V) / sd(x));
+    - weights of a parent: Normal(0, sqrt(V) / sd(g)), so that one parent alone may explain all;
+    - residual variance: InverseGamma(df/2, (df - 2) V/4), df = 5: mean V/2, the other half of V
+      being left to the genetic terms and parents;
+    - marker effects, and weights with a prior of marker effects: see `MarkerPrior`.
+    """
+    given = _given(node)
+    centre, scale = column_scale(node)
+    variance = scale**2
+    priors: dict[str, Any] = {}
+    stretch = np.ones(len(node.columns))
+    for link in node.parents:
+        parent = node_called(nodes, link.node)
+        mean_g, sd_g = _activated_moments(link, parent)
+        stretch = stretch + np.sum((mean_g / sd_g) ** 2)
+        sigma = scale[None, :] / sd_g[:, None]
+        prior = given.get(link.label, Prior("Normal", mu=0.0, sigma=sigma))
+        if is_selection(prior):
+            prior = _completed(prior, weight_data(link, node, parent), node)
+        priors[link.label] = prior
+    for covariate in node.covariates:
+        sd_x = np.maximum(covariate.design.std(axis=0), 1e-12)
+        sigma = 2.5 * scale[None, :] / sd_x[:, None]
+        priors[covariate.label] = given.get(covariate.label, Prior("Normal", mu=0.0, sigma=sigma))
+        stretch = stretch + np.sum((covariate.design.mean(axis=0) / sd_x) ** 2)
+    priors["Intercept"] = given.get(
+        "Intercept", Prior("Normal", mu=centre, sigma=2.5 * scale * np.sqrt(stretch))
+    )
+    priors["residual_variance"] = given.get("residual_variance", variance_prior(0.5 * variance))
+    for edge in node.markers:
+        prior = given.get(edge.label, RRBLUP())
+        priors[edge.label] = _completed(prior, marker_data(edge, node), node)
+    return priors
+
+
+def _completed(prior: Any, data: EffectData, node: Node) -> Any:
+    try:
+        return complete(prior, data)
+    except InputError as error:
+        raise InputError(f"Equation {node.equation.formula!r}: {error}") from None
+
+
+def _given(node: Node) -> dict[str, Any]:
+    """User's priors by label; a term may also be named by the one layer or column in it."""
+    given = dict(node.equation.priors)
+    for term in node.equation.terms:
+        for name in term.names:
+            if name in given and len(term.names) == 1:
+                given.setdefault(term.label, given[name])
+    return given
+
+
+def is_selection(prior: Any) -> bool:
+    """Whether a prior is one of marker effects, as weights may have too."""
+    return isinstance(prior, MarkerPrior | MarkerGroups | Mapping)
+
+
+def marker_data(edge: MarkerEdge, node: Node) -> EffectData:
+    """What the prior of marker effects is derived from."""
+    return EffectData(
+        edge.genotypes.markers,
+        node.columns,
+        _variances(edge.genotypes),
+        edge.mask,
+        column_scale(node)[1] ** 2,
+        0.5 / node.n_genetic_terms,
+        len(node.observed),
+        edge.genotypes.info,
+    )
+
+
+def weight_data(link: ParentEdge, node: Node, parent: Node) -> EffectData:
+    """What the prior of weights is derived from, where they have one of marker effects."""
+    _, sd_g = _activated_moments(link, parent)
+    return EffectData(
+        link.columns,
+        node.columns,
+        sd_g**2,
+        link.mask,
+        column_scale(node)[1] ** 2,
+        0.5,
+        len(node.observed),
+    )
+
+
+def column_scale(node: Node) -> tuple[np.ndarray, np.ndarray]:
+    """Observed mean and standard deviation of each column; 0 and 1 where nothing is observed."""
+    with np.errstate(all="ignore"):
+        count = (~np.isnan(node.observed)).sum(axis=0)
+        centre = np.where(count > 0, np.nansum(node.observed, axis=0) / np.maximum(count, 1), 0.0)
+        square = np.nansum((node.observed - centre) ** 2, axis=0) / np.maximum(count - 1, 1)
+    return centre, np.where(square > 0, np.sqrt(square), 1.0)
+
+
+def _activated_moments(edge: ParentEdge, parent: Node) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and sd of the activated columns over the individuals in which they were observed."""
+    centre, scale = column_scale(parent)
+    rng = np.random.default_rng(0)
+    means, sds = [], []
+    for c in edge.columns:
+        k = parent.columns.index(c)
+        z = parent.observed[:, k][~np.isnan(parent.observed[:, k])]
+        z = z if len(z) > 1 else rng.normal(size=1000)
+        z = (z - centre[k]) / scale[k] if edge.scaled else z
+        g = NUMPY_ACTIVATIONS[edge.activation](z)
+        spread = g.std()
+        means.append(g.mean() if spread > 0 else 0.0)
+        sds.append(spread if spread > 0 else 1.0)
+    return np.array(means), np.array(sds)
+
+
+def _variances(genotypes: Genotypes) -> np.ndarray:
+    """Variance of each marker about its centre, missing calls imputed by it."""
+    out = np.empty(genotypes.p)
+    for start in range(0, genotypes.p, 256):
+        block = genotypes.dosages[start : start + 256].astype(np.float32)
+        block -= genotypes.mean[start : start + 256, None].astype(np.float32)
+        if genotypes.dosages.dtype == np.int8:
+            block[genotypes.dosages[start : start + 256] == MISSING] = 0.0
+        out[start : start + 256] = np.einsum("ij,ij->i", block, block) / max(1, genotypes.n)
+    return out

@@ -1,0 +1,125 @@
+"""A density of a few variables with everything else of the point taken in once.
+
+A slice update or a trajectory evaluates a density many times while only its own variables move.
+What does not depend on them (counts of effects, sums of squares, residuals) is computed at the
+start and passed as a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.replace import graph_replace
+
+from nnmm_pymc.steps.conditional import STEP_MODE, ConditionalModel, Point
+
+__all__ = ["HeldDensity", "PartialFunction"]
+
+
+def _frontier(outputs: Sequence[Variable], own: Sequence[Variable]) -> list[Variable]:
+    """Largest parts of a graph that do not depend on some variables."""
+    depends: dict[Variable, bool] = dict.fromkeys(own, True)
+
+    def check(variable: Variable) -> bool:
+        if variable not in depends:
+            inputs = [] if variable.owner is None else variable.owner.inputs
+            depends[variable] = any([check(i) for i in inputs])
+        return depends[variable]
+
+    found: dict[Variable, None] = {}
+    waiting = [v for v in outputs if check(v)]
+    seen = set(waiting)
+    while waiting:
+        variable = waiting.pop()
+        for i in [] if variable.owner is None else variable.owner.inputs:
+            if i in seen:
+                continue
+            seen.add(i)
+            if check(i):
+                waiting.append(i)
+            elif not isinstance(i, Constant | SharedVariable):
+                found[i] = None
+    return list(found)
+
+
+class PartialFunction:
+    """A function of some variables, the rest of the point held by `prepare`.
+
+    Parameters
+    ----------
+    conditional : ConditionalModel
+    outputs : list of variable
+    own : list of variable
+        The arguments.
+    """
+
+    def __init__(self, conditional: ConditionalModel, outputs: list[Any], own: list[Any]):
+        frontier = _frontier(outputs, own)
+        held = [v.type() for v in frontier]
+        self.before = conditional.compile(frontier) if frontier else None
+        self.inputs = dict(zip(frontier, held, strict=True))
+        self.outputs: list[Any] = graph_replace(outputs, self.inputs, strict=False)
+        self.own, self.held = own, held
+        self.compile(self.outputs)
+
+    def compile(self, outputs: list[Any]) -> None:
+        """Make these outputs (graphs of `own` and `held`) the ones that a call returns."""
+        self.function: Any = pytensor.function(
+            [*self.own, *self.held], outputs, mode=STEP_MODE, on_unused_input="ignore"
+        )
+        self.function.trust_input = True
+
+    def prepare(self, point: Point) -> None:
+        """Take in everything that does not move."""
+        self.values = [] if self.before is None else self.before(point)
+
+    def __call__(self, *own: np.ndarray) -> list[np.ndarray]:
+        return self.function(*own, *self.values)
+
+
+class HeldDensity:
+    """Log density and gradient of stacked variables, as NUTS calls it.
+
+    Parameters
+    ----------
+    conditional : ConditionalModel
+    density : variable
+        Log density, Jacobians included.
+    names : list of str
+        Value variables, in the order of the stacked vector.
+    """
+
+    _raveled_inputs = True
+    dtype = "float64"
+
+    def __init__(self, conditional: ConditionalModel, density: Any, names: Sequence[str]):
+        self._extra_vars_shared: dict[str, Any] = {}
+        self._pytensor_function = self
+        point = conditional.check_points[0]
+        vector = pt.dvector("stacked")
+        parts, start = {}, 0
+        for name in names:
+            shape = np.shape(point[name])
+            stop = start + int(np.prod(shape))
+            parts[conditional.values[name]] = vector[start:stop].reshape(shape)
+            start = stop
+        stacked = graph_replace([density], parts, strict=False)
+        self.partial = PartialFunction(conditional, stacked, [vector])
+        total: Any = self.partial.outputs[0]
+        self.partial.compile([total, pt.grad(total, vector)])
+
+    def prepare(self, point: Point) -> None:
+        """Take in everything that does not move."""
+        self.partial.prepare(point)
+
+    def __call__(self, q: np.ndarray) -> tuple[float, np.ndarray]:
+        # A trajectory may leave the numbers that exp() can hold; NUTS takes that for a divergence.
+        with np.errstate(all="ignore"):
+            logp, gradient = self.partial(q)
+        return float(logp), gradient

@@ -1,0 +1,184 @@
+"""Slice updates of hyper-parameters whose elements are independent given the rest.
+
+For what has no conjugate conditional and is not worth a trajectory of NUTS: the local scales of a
+horseshoe, the degrees of freedom of a t, an exponent. Every element is a scalar problem; all of
+them are updated side by side, each exactly (Neal 2003, Ann Stat 31:705).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pymc.step_methods.compound import BlockedStep, StepMethodState
+from pymc.step_methods.state import dataclass_state
+from pymc.util import get_value_vars_from_user_vars
+
+from nnmm_pymc.kernels.slice import slice_sample
+from nnmm_pymc.steps.conditional import ConditionalModel, Point
+from nnmm_pymc.steps.partial import PartialFunction
+
+__all__ = ["SliceGibbs", "elementwise_density"]
+
+
+def elementwise_density(conditional: ConditionalModel, value: str) -> PartialFunction | None:
+    """Log conditional density of every element of a variable, on the scale of its value variable.
+
+    Returns
+    -------
+    PartialFunction of the value, or None if the elements are not independent.
+    """
+    variable = conditional.values[value]
+    shape = np.shape(conditional.check_points[0][value])
+    conditional.refresh(conditional.check_points[0])
+    density = _log_jacobian(conditional, value)
+    if density is None:
+        return None
+    for name in conditional.factors_of(variable):
+        density = density + _summed(conditional, name, value, shape)
+    at = variable.type("at")
+    function = PartialFunction(conditional, [conditional.in_value(density, value, at)], [at])
+    return function if _independent(conditional, value, function, shape) else None
+
+
+def _summed(conditional: ConditionalModel, name: str, value: str, wanted: tuple[int, ...]) -> Any:
+    """A factor summed over all that each element of the variable enters."""
+    factor = conditional.factors[name]
+    size = int(np.prod(wanted))
+    if size == 1:
+        return pt.full(wanted, factor.sum())
+    owner = _owners(conditional, factor, value)
+    if owner.shape[-len(wanted) :] == wanted and np.array_equal(
+        owner, np.broadcast_to(np.arange(size).reshape(wanted), owner.shape)
+    ):
+        return factor.sum(axis=tuple(range(owner.ndim - len(wanted))))
+    # One more place takes in what no element enters.
+    sums = pt.inc_subtensor(pt.zeros(size + 1)[owner.ravel()], factor.ravel())
+    return sums[:size].reshape(wanted)
+
+
+def _owners(conditional: ConditionalModel, factor: Any, value: str) -> np.ndarray:
+    """Which element of a variable each element of a factor depends on, read bit by bit.
+
+    Where there are several the answer is wrong, and `_independent` will see it.
+    """
+    at = conditional.values[value].type("at")
+    function = PartialFunction(conditional, [conditional.in_value(factor, value, at)], [at])
+    point = conditional.check_points[0]
+    function.prepare(point)
+    start = np.asarray(point[value])
+    index = np.arange(start.size).reshape(start.shape)
+    before = function(start)[0]
+    with np.errstate(invalid="ignore"):
+        owner = np.where(function(start + 0.5)[0] != before, 0, start.size)
+        for bit in range(max(0, start.size - 1).bit_length()):
+            moved = function(np.where((index >> bit) & 1, start + 0.5, start))[0]
+            owner = np.where((moved != before) & (owner < start.size), owner | (1 << bit), owner)
+    return np.minimum(owner, start.size)
+
+
+def _log_jacobian(conditional: ConditionalModel, value: str) -> Any:
+    rv, variable = conditional.rvs[value], conditional.values[value]
+    transform = conditional.conditional.rvs_to_transforms[rv]
+    if transform is None:
+        return pt.zeros_like(variable)
+    jacobian = transform.log_jac_det(variable, *rv.owner.inputs)
+    if jacobian.ndim != variable.ndim:
+        return None
+    return conditional.conditional.replace_rvs_by_values([jacobian])[0]
+
+
+def _independent(
+    conditional: ConditionalModel, value: str, function: PartialFunction, shape: tuple[int, ...]
+) -> bool:
+    """Whether moving some elements leaves the density of the others (splits by bits of the index).
+
+    Any two elements differ in a bit, so some split tells them apart.
+    """
+    index = np.arange(int(np.prod(shape))).reshape(shape)
+    for point in conditional.check_points:
+        conditional.refresh(point)
+        start = np.asarray(point[value])
+        function.prepare(point)
+        before = function(start)[0]
+        if before.shape != shape:
+            return False
+        for bit in range(max(0, index.size - 1).bit_length()):
+            for side in (0, 1):
+                moved = (index >> bit) & 1 == side
+                after = function(np.where(moved, start + 0.5, start))[0]
+                if not np.allclose(after[~moved], before[~moved], rtol=1e-9, atol=1e-9):
+                    return False
+    return True
+
+
+@dataclass_state
+class SliceGibbsState(StepMethodState):
+    width: np.ndarray
+    tuning: bool
+    count: int
+
+
+class SliceGibbs(BlockedStep):
+    """Slice update of every element of one variable.
+
+    Parameters
+    ----------
+    vars : list of variable
+        One variable.
+    density : PartialFunction
+        From `elementwise_density`.
+    model, conditional
+        As in `MarkerGibbs`.
+
+    Notes
+    -----
+    While tuning, the first interval of each element is set to two and a half times its mean move.
+    """
+
+    name = "slice_gibbs"
+    default_blocked = True
+    stats_dtypes_shapes: ClassVar[dict[str, Any]] = {}
+    _state_class = SliceGibbsState
+
+    def __init__(
+        self,
+        vars,
+        *,
+        density: PartialFunction,
+        conditional: ConditionalModel,
+        model=None,
+        blocked: bool = True,
+        rng=None,
+    ):
+        self.vars = get_value_vars_from_user_vars(vars, pm.modelcontext(model))
+        self.rng = np.random.default_rng(rng)
+        self.conditional, self.density = conditional, density
+        self._reset()
+
+    def _reset(self) -> None:
+        self.width = np.ones(np.shape(self.conditional.check_points[0][self.vars[0].name]))
+        self.tuning, self.count = True, 0
+
+    def setup_chain(self, rng, tune: int, draws: int) -> None:
+        super().setup_chain(rng, tune, draws)
+        self._reset()
+
+    def stop_tuning(self) -> None:
+        self.tuning = False
+
+    def step(self, point: Point):
+        self.conditional.refresh(point)
+        name = self.vars[0].name
+        start = np.asarray(point[name])
+        # A step out may leave the numbers that exp() can hold: no density, no harm.
+        with np.errstate(all="ignore"):
+            self.density.prepare(point)
+            draw = slice_sample(start, lambda at: self.density(at)[0], self.rng, self.width)
+        if self.tuning:
+            self.count += 1
+            moved = np.clip(2.5 * np.abs(draw - start), 0.1 * self.width, 10.0 * self.width)
+            self.width = self.width + (moved - self.width) / min(self.count + 1, 50)
+        return point | {name: draw}, [{}]

@@ -1,0 +1,123 @@
+"""Marker effects in a model: the genotypes they multiply and the value they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pymc as pm
+from pytensor.compile.ops import ViewOp
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor.elemwise import DimShuffle
+
+from nnmm_pymc.distributions import GenotypeProduct, MarkerEffectsRV
+from nnmm_pymc.errors import InputError
+from nnmm_pymc.kernels.genotypes import genetic_values
+
+__all__ = ["MarkerTerm", "find_terms", "marker_effects_of", "value_shape"]
+
+
+@dataclass(eq=False)
+class MarkerTerm:
+    """Marker effects, the genotypes they multiply, and the genetic value that holds the product."""
+
+    effects: str
+    value: str
+    dosages: np.ndarray
+    centre: np.ndarray
+    held: Any = field(default=None, repr=False)
+    current: np.ndarray | None = field(default=None, repr=False)
+
+    def exact_value(self, effects: np.ndarray) -> np.ndarray:
+        """Genetic values of `effects`, in the shape of the held value."""
+        columns = np.ascontiguousarray(effects.reshape(len(self.dosages), -1))
+        out = genetic_values(self.dosages, self.centre, columns).T
+        return np.ascontiguousarray(out).reshape(-1, *effects.shape[1:])
+
+    def hold(self, effects: np.ndarray, value: np.ndarray) -> None:
+        """Set the held value that belongs to `effects`."""
+        self.held.set_value(value, borrow=True)
+        self.current = effects
+
+
+def marker_effects_of(model: pm.Model) -> list[Any]:
+    """All `MarkerEffects` variables of a model."""
+    return [rv for rv in model.free_RVs if isinstance(rv.owner.op, MarkerEffectsRV)]
+
+
+def _strip_views(variable: Variable) -> Variable:
+    """The variable behind the view of a Deterministic and behind axes of length one."""
+    while variable.owner is not None:
+        op = variable.owner.op
+        kept = [d for d in op.new_order if d != "x"] if isinstance(op, DimShuffle) else None
+        if not isinstance(op, ViewOp) and (kept is None or kept != sorted(kept)):
+            break
+        variable = variable.owner.inputs[0]
+    return variable
+
+
+def find_terms(model: pm.Model) -> list[MarkerTerm]:
+    """Marker effects that multiply a matrix of data.
+
+    Others, such as weights of omics, are left out.
+
+    Raises
+    ------
+    InputError
+        If the product with genotypes has no name, so that it cannot be held.
+    """
+    found = [_marker_term(model, effects) for effects in marker_effects_of(model)]
+    return [term for term in found if term is not None]
+
+
+def _marker_term(model: pm.Model, effects: Any) -> MarkerTerm | None:
+    name = effects.name
+    for deterministic in model.deterministics:
+        product = _strip_views(deterministic)
+        if product.owner is None:
+            continue
+        inputs = [_strip_views(i) for i in product.owner.inputs]
+        op = product.owner.op
+        if isinstance(op, GenotypeProduct) and inputs[0] is effects:
+            genotypes = op.genotypes
+            return MarkerTerm(
+                name, deterministic.name, genotypes.dosages, genotypes.mean.astype(np.float32)
+            )
+        if "dot" in type(op).__name__.lower() or "matmul" in str(op).lower():
+            matrix = inputs[0]
+            if len(inputs) == 2 and inputs[1] is effects and _is_data(matrix):
+                return MarkerTerm(name, deterministic.name, *_shifted(_data(matrix)))
+    variables = [*model.basic_RVs, *model.deterministics, *model.potentials]
+    products = (v.owner for v in ancestors(variables) if v.owner is not None)
+    if any(isinstance(a.op, GenotypeProduct) and a.inputs[0] is effects for a in products):
+        raise InputError(
+            f"The genetic value of the marker effects {name!r} has no name; write "
+            f"pm.Deterministic('genetic_value', genetic_value(genotypes, {name})) in the model."
+        )
+    return None
+
+
+def _shifted(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Dosages and centres whose difference is the matrix: a negative dosage would mean missing."""
+    least = matrix.min(axis=0)
+    dosages = np.ascontiguousarray((matrix - least).T, dtype=np.float32)
+    return dosages, (-least).astype(np.float32)
+
+
+def _is_data(variable: Variable) -> bool:
+    return isinstance(variable, Constant | SharedVariable)
+
+
+def _data(variable: Any) -> np.ndarray:
+    if isinstance(variable, Constant):
+        return np.asarray(variable.data)
+    return np.asarray(variable.get_value(borrow=True))
+
+
+def value_shape(model: pm.Model, term: MarkerTerm) -> tuple[int, ...]:
+    """Shape of the genetic value of a term."""
+    effects = model.initial_point()[term.effects]
+    return (term.dosages.shape[1], *effects.shape[1:])
