@@ -23,6 +23,7 @@ from nnmm_pymc.alphabet import MarkerGroups as MarkerGroups
 from nnmm_pymc.data import Genotypes as Genotypes
 from nnmm_pymc.data import Table as Table
 from nnmm_pymc.data import align as align
+from nnmm_pymc.data import latent as latent
 from nnmm_pymc.diagnose import ConvergenceWarning as ConvergenceWarning
 from nnmm_pymc.diagnose import diagnose as diagnose
 from nnmm_pymc.distributions import MarkerEffects as MarkerEffects

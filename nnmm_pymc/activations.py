@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, ndtr
 
-__all__ = ["LEAK", "NUMPY_ACTIVATIONS", "gaussian_moments", "pytensor_activation"]
+__all__ = ["FUNCTIONS", "LEAK", "NUMPY_ACTIVATIONS", "gaussian_moments", "pytensor_activation"]
 
 #: Slope of the leaky relu left of zero.
 LEAK = 0.01
@@ -22,6 +22,20 @@ NUMPY_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 }
 
 Activation = str | Callable[[Any], Any]
+
+
+def root_ratio(z1: Any, z2: Any) -> Any:
+    """Root of the share of the first in the sum of two squares: it saturates, and is not monotone.
+
+    References
+    ----------
+    Zhao, Zeng, Cheng (2022) Genetics 221:iyac034, example of a user-defined function.
+    """
+    return (z1**2 / (z1**2 + z2**2)) ** 0.5
+
+
+#: Functions of several nodes that every formula may call.
+FUNCTIONS: dict[str, Callable[..., Any]] = {"root_ratio": root_ratio}
 
 # The logistic function as a mixture of normal distribution functions, sigma(x) = sum p Phi(s x), to
 # 2e-9 (Monahan & Stefanski 1992, in Balakrishnan, Handbook of the Logistic Distribution, ch. 22).

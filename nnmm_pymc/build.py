@@ -26,10 +26,11 @@ from nnmm_pymc.node_priors import (
     column_scale,
     is_selection,
     marker_data,
+    node_function,
     node_priors,
     weight_data,
 )
-from nnmm_pymc.nodes import MarkerEdge, Node, ParentEdge, node_called
+from nnmm_pymc.nodes import FunctionEdge, MarkerEdge, Node, ParentEdge, node_called
 from nnmm_pymc.steps.fused import Side, StandardNetwork, register_network
 from nnmm_pymc.variables import create
 
@@ -66,7 +67,12 @@ def _standard_network(nodes: list[Node]) -> StandardNetwork | None:
     if len(nodes) != 2:
         return None
     middle, terminal = nodes
-    if len(terminal.parents) != 1 or not middle.latent.any() or middle.parents:
+    if (
+        terminal.functions
+        or len(terminal.parents) != 1
+        or not middle.latent.any()
+        or middle.parents
+    ):
         return None
     edge = terminal.parents[0]
     if edge.columns != middle.columns:
@@ -141,7 +147,25 @@ def _node(node: Node, nodes: list[Node], values: dict[str, Any], individuals: pd
     for link in node.parents:
         parent = node_called(nodes, link.node)
         mean = mean + _weighted(node, link, parent, values[link.node], priors[link.label], variance)
+    for edge in node.functions:
+        mean = mean + _function_value(node, edge, nodes, values, priors[edge.label])
     return _likelihood(node, mean, variance, individuals)
+
+
+def _function_value(
+    node: Node, edge: FunctionEdge, nodes: list[Node], values: dict[str, Any], prior: Any
+) -> Any:
+    """Weights times the outputs of a user's function."""
+    arguments = []
+    for name, columns, matrix in edge.arguments:
+        which = [node_called(nodes, name).columns.index(c) for c in columns]
+        arguments.append(values[name][:, which] if matrix else values[name][:, which[0]])
+    out = node_function(edge)(arguments)
+    dim = f"{node.name}_{edge.label}_output"
+    width = int(out.shape[1].eval(mode="FAST_COMPILE"))
+    pm.modelcontext(None).add_coord(dim, [str(k + 1) for k in range(width)])
+    weights = _parameter(prior, f"{node.name}_{edge.label}", (dim, node.dim))
+    return out @ (weights + np.zeros((width, len(node.columns))))
 
 
 def _parameter(prior: Any, name: str, dims: tuple[str, ...]) -> Any:

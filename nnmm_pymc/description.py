@@ -12,11 +12,12 @@ from nnmm_pymc.build import edge_name
 from nnmm_pymc.data.names import name_text
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import Covariate
-from nnmm_pymc.node_priors import column_scale
-from nnmm_pymc.nodes import Node, node_called
+from nnmm_pymc.node_priors import column_scale, node_function
+from nnmm_pymc.nodes import FunctionEdge, Node, node_called
 
 __all__ = [
     "CovariateDescription",
+    "FunctionDescription",
     "NodeDescription",
     "ParentDescription",
     "describe",
@@ -38,6 +39,25 @@ class ParentDescription:
     centre: list[float]
     scale: list[float]
     mask: list[list[bool]] | None
+
+
+@dataclass(frozen=True)
+class FunctionDescription:
+    """A function of a user's own: its name, arguments, weights, and parameters.
+
+    Attributes
+    ----------
+    name : str
+    arguments : list of (node, columns, whether a matrix)
+    weights : str
+    parameters : list of str
+        Unknown parameters that the function makes.
+    """
+
+    name: str
+    arguments: list[tuple[str, list[int], bool]]
+    weights: str
+    parameters: list[str]
 
 
 @dataclass(frozen=True)
@@ -77,8 +97,10 @@ class NodeDescription:
     intercept: bool
     formula: str
     residual_variance: str
+    latent: bool = False
     markers: dict[str, str] = field(default_factory=dict)
     parents: list[ParentDescription] = field(default_factory=list)
+    functions: list[FunctionDescription] = field(default_factory=list)
     covariates: dict[str, CovariateDescription] = field(default_factory=dict)
 
 
@@ -98,6 +120,8 @@ def parameter_names(nodes: list[NodeDescription]) -> list[str]:
     for node in nodes:
         names.append(node.residual_variance)
         names += [p.weights for p in node.parents]
+        for f in node.functions:
+            names += [f.weights, *f.parameters]
         names += list(node.covariates)
         if node.intercept:
             names.append(f"{node.name}_Intercept")
@@ -130,10 +154,21 @@ def _describe(node: Node, nodes: list[Node]) -> NodeDescription:
         intercept=node.equation.intercept,
         formula=node.equation.formula,
         residual_variance=f"{node.name}_residual_variance",
+        latent=node.hidden,
         markers={f"{node.name}_{e.label}": e.layer for e in node.markers},
         parents=parents,
+        functions=[_describe_function(node, edge, nodes) for edge in node.functions],
         covariates={f"{node.name}_{c.label}": _describe_covariate(c) for c in node.covariates},
     )
+
+
+def _describe_function(node: Node, edge: FunctionEdge, nodes: list[Node]) -> FunctionDescription:
+    arguments = []
+    for name, columns, matrix in edge.arguments:
+        known = node_called(nodes, name).columns
+        arguments.append((name, [known.index(c) for c in columns], matrix))
+    parameters = node_function(edge).parameters
+    return FunctionDescription(edge.name, arguments, f"{node.name}_{edge.label}", parameters)
 
 
 def _describe_covariate(covariate: Covariate) -> CovariateDescription:
@@ -170,6 +205,7 @@ def read_description(result: xr.DataTree) -> list[NodeDescription]:
     nodes = []
     for entry in json.loads(text):
         entry["parents"] = [ParentDescription(**p) for p in entry["parents"]]
+        entry["functions"] = [FunctionDescription(**f) for f in entry["functions"]]
         covariates = entry["covariates"].items()
         entry["covariates"] = {name: CovariateDescription(**c) for name, c in covariates}
         nodes.append(NodeDescription(**entry))

@@ -10,6 +10,7 @@ import xarray as xr
 
 from nnmm_pymc.data import Genotypes
 from nnmm_pymc.description import describe, parameter_names, read_description, to_json
+from nnmm_pymc.latent_alignment import align_latent_nodes
 from nnmm_pymc.marker_space import to_marker_space
 from nnmm_pymc.merit import match_markers, merit_draws
 from nnmm_pymc.sample import sample
@@ -41,6 +42,7 @@ def fit_network(network: Network, **options: Any) -> xr.DataTree:
     needed = [n for n in parameter_names(described) if n in network.model.named_vars]
     keep = [*options.pop("keep", ()), *needed]
     result = sample(network.model, keep=keep, **options)
+    align_latent_nodes(network, result)
     to_marker_space(network, result, options.get("random_seed"))
     result.attrs["network"] = to_json(described)
     result["constant_data"] = xr.DataTree(_constants(network))
@@ -83,7 +85,7 @@ def _genetic_values(network: Network, result: xr.DataTree) -> xr.Dataset:
     variance: dict[str, list[np.ndarray]] = {node.name: [] for node in nodes}
     merit: dict[str, list[np.ndarray]] = {node.name: [] for node in nodes if node.terminal}
     n_draws = 0
-    for batch, moments in merit_draws(result, genotypes):
+    for batch, moments in merit_draws(result, genotypes, functions=network.functions):
         n_draws += len(batch.index)
         for name, m in moments.items():
             at = shift.setdefault(name, m.mean[0])

@@ -7,7 +7,7 @@ known only beside the layers, so `Equation` splits and `resolve` in `nodes` deci
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -46,6 +46,18 @@ class Term:
     label: str
     names: tuple[str, ...]
     functions: tuple[str, ...] = ()
+
+    @property
+    def call(self) -> tuple[str, tuple[str, ...]] | None:
+        """Function and arguments of a label such as ``f(z1,z2)``; None where it is another thing."""
+        try:
+            node = ast.parse(self.label, mode="eval").body
+        except SyntaxError:
+            return None
+        if not isinstance(node, ast.Call) or node.keywords or not isinstance(node.func, ast.Name):
+            return None
+        names = tuple(a.id for a in node.args if isinstance(a, ast.Name))
+        return (node.func.id, names) if len(names) == len(node.args) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +101,11 @@ class Equation:
     connections : mapping, optional
         From a child (column of the left side) to the markers or omics that may reach it; a child
         that is not named is reached by all. Or from a term to such a mapping.
+    functions : mapping, optional
+        Functions of your own by the name the formula calls them: Python functions of PyTensor
+        variables, a vector for a column and a matrix for a layer, that return a vector or matrix
+        with a row for each individual (``lambda z1, z2: z1 * z2``). Derivatives are automatic;
+        variables made with PyMC inside are unknown parameters.
     family : str
         Likelihood of the left side; ``"gaussian"``.
 
@@ -101,6 +118,7 @@ class Equation:
     formula: str
     priors: Mapping[str, Any] = field(default_factory=dict)
     connections: Mapping[str, Any] | None = None
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     family: str = "gaussian"
 
     def __post_init__(self) -> None:
@@ -113,6 +131,9 @@ class Equation:
             raise InputError(
                 f"Equation {self.formula!r}: family {self.family!r} is not known; use 'gaussian'."
             )
+        for name, function in self.functions.items():
+            if not callable(function):
+                raise InputError(f"Equation {self.formula!r}: function {name!r} is {function!r}.")
         if not self.left:
             raise InputError(f"Equation {self.formula!r} has nothing left of '~'.")
         known = {"Intercept", "residual_variance", *(t.label for t in self.terms)}

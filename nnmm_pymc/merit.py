@@ -13,7 +13,7 @@ the mean of g; with an identity activation the two differ by a constant.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,17 +21,21 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from nnmm_pymc.activations import NUMPY_ACTIVATIONS, gaussian_moments
+from nnmm_pymc.activations import FUNCTIONS, NUMPY_ACTIVATIONS, gaussian_moments
 from nnmm_pymc.data import MISSING, Genotypes
 from nnmm_pymc.description import (
+    FunctionDescription,
     NodeDescription,
     ParentDescription,
     parameter_names,
     read_description,
 )
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.functions import NodeFunction
 
 __all__ = ["Batch", "NodeMoments", "match_markers", "merit_draws", "phenotype_draws"]
+
+Functions = Mapping[str, Callable[..., Any]]
 
 # Elements of one batch of draws of the genetic values: bounds the memory of a prediction.
 BATCH_ELEMENTS = 2_000_000
@@ -211,10 +215,12 @@ def node_moments(
     batch: Batch,
     n: int,
     observed: Mapping[str, np.ndarray] | None = None,
+    functions: Functions | None = None,
 ) -> dict[str, NodeMoments]:
     """Mean and variance of every node given genotypes, and given what is `observed` of it.
 
-    The variance of a node behind two non-linear layers takes the inner layer as Gaussian.
+    The variance of a node behind two non-linear layers takes the inner layer as Gaussian; functions
+    of a user's own are averaged over draws of the residuals (`nnmm_pymc.functions.N_RESIDUALS`).
     """
     moments: dict[str, NodeMoments] = {}
     for node in nodes:
@@ -231,6 +237,24 @@ def node_moments(
             weights = _weights(parent, batch, len(node.columns))
             mean += g_mean @ weights
             variance += g_variance @ weights**2
+        for described in node.functions:
+            function = _function(described, functions)
+            at = [
+                (
+                    _argument(moments[name].mean, columns, matrix),
+                    _argument(np.sqrt(moments[name].variance), columns, matrix),
+                )
+                for name, columns, matrix in described.arguments
+            ]
+            own = {name: batch.parameters[name] for name in described.parameters}
+            # The same residuals for every batch: batches must not differ by them.
+            rng = np.random.default_rng(0)
+            f_mean, f_variance = function.moments(*zip(*at, strict=True), own, rng)  # type: ignore[arg-type]
+            weights = _matrices(
+                batch.parameters[described.weights], f_mean.shape[2], len(node.columns)
+            )
+            mean += f_mean @ weights
+            variance += f_variance @ weights**2
         if observed is not None and node.name in observed:
             known = ~np.isnan(observed[node.name])
             mean = np.where(known, observed[node.name], mean)
@@ -239,10 +263,26 @@ def node_moments(
     return moments
 
 
+def _argument(values: np.ndarray, columns: list[int], matrix: bool) -> np.ndarray:
+    return values[..., columns] if matrix else values[..., columns[0]]
+
+
+def _function(described: FunctionDescription, functions: Functions | None) -> NodeFunction:
+    known = {**FUNCTIONS, **(functions or {})}
+    if described.name not in known:
+        raise InputError(
+            f"The network has a function {described.name!r} of your own, which a result does not "
+            f"hold; give functions={{{described.name!r}: ...}}."
+        )
+    ranks = tuple(2 if matrix else 1 for *_, matrix in described.arguments)
+    return NodeFunction(described.name, known[described.name], ranks)
+
+
 def merit_draws(
     result: xr.DataTree,
     genotypes: Mapping[str, Genotypes],
     observed: Mapping[str, np.ndarray] | None = None,
+    functions: Functions | None = None,
 ) -> Iterator[tuple[Batch, dict[str, NodeMoments]]]:
     """Moments of every node for batches of posterior draws.
 
@@ -254,13 +294,15 @@ def merit_draws(
         With the markers of the fit (`match_markers`), all of the same individuals.
     observed : mapping from node to (individual, column) array, optional
         Known values, NaN where unknown.
+    functions : mapping from name to callable, optional
+        The network's functions of a user's own.
     """
     nodes = read_description(result)
     n = max((g.n for g in genotypes.values()), default=0)
     if not n and observed:
         n = max(len(v) for v in observed.values())
     for batch in _batches(result, nodes, genotypes):
-        yield batch, node_moments(nodes, batch, n, observed)
+        yield batch, node_moments(nodes, batch, n, observed, functions)
 
 
 def phenotype_draws(
@@ -270,6 +312,7 @@ def phenotype_draws(
     observed: Mapping[str, np.ndarray],
     designs: Mapping[str, np.ndarray],
     rng: np.random.Generator,
+    functions: Functions | None = None,
 ) -> dict[str, np.ndarray]:
     """One draw of every node for every posterior draw, residuals included.
 
@@ -286,6 +329,8 @@ def phenotype_draws(
     designs : mapping from variable to (individual, design column) array
         Covariates; others are at their average in the fit.
     rng : Generator
+    functions : mapping from name to callable, optional
+        The network's functions of a user's own.
 
     Returns
     -------
@@ -299,6 +344,17 @@ def phenotype_draws(
             mean += NUMPY_ACTIVATIONS[parent.activation](z) @ _weights(
                 parent, batch, len(node.columns)
             )
+        for described in node.functions:
+            function = _function(described, functions)
+            for d in range(len(mean)):
+                at = [
+                    _argument(values[name][d], columns, matrix)
+                    for name, columns, matrix in described.arguments
+                ]
+                own = {name: batch.parameters[name][d] for name in described.parameters}
+                out = function.evaluate(at, own)
+                weights = batch.parameters[described.weights][d]
+                mean[d] += out @ weights.reshape(-1, len(node.columns))
         sd = np.sqrt(_residual_variance(node, batch))[:, None, :]
         value = mean + sd * rng.standard_normal(mean.shape)
         if node.name in observed:

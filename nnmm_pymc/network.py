@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import pandas as pd
 
 from nnmm_pymc.alphabet import MarkerGroups, MarkerPrior
 from nnmm_pymc.build import build_model
-from nnmm_pymc.data import Alignment, Genotypes, Table, align
+from nnmm_pymc.data import Alignment, Genotypes, LatentNodes, Table, align
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.fit import fit_network
 from nnmm_pymc.formula import Equation
@@ -38,7 +38,7 @@ class Layer:
     ----------
     name : str
         How equations call it.
-    data : Genotypes, DataFrame, array or path
+    data : Genotypes, DataFrame, array, path, or `latent` nodes
         Rows are individuals, their IDs the index (of a file: the first column). A layer that no
         equation has on its left, but that stands alone on a right side, is read as genotypes
         (`read_genotypes`); any other as a table (`read_table`), missing cells being NaN.
@@ -128,8 +128,12 @@ class Network:
             raise InputError(f"Two layers are called {doubled[0]!r}; names must differ.")
         if not self.equations:
             raise InputError("A network needs at least one equation.")
-        self.tables = {layer.name: self._read(layer) for layer in self.layers}
+        measured = [x for x in self.layers if not isinstance(x.data, LatentNodes)]
+        self.tables = {layer.name: self._read(layer) for layer in measured}
         self.alignment: Alignment = align(self.tables)
+        for layer in self.layers:
+            if isinstance(layer.data, LatentNodes):
+                self.tables[layer.name] = layer.data.table(self.alignment.individuals)
         self.nodes: list[Node]
         self.individuals: pd.Index
         self.nodes, self.individuals = resolve(
@@ -144,6 +148,18 @@ class Network:
         if layer.name in right and layer.name not in left:
             return read_genotypes(layer.data)
         return read_table(layer.data, name=layer.name)
+
+    @property
+    def functions(self) -> dict[str, Callable[..., Any]]:
+        """Functions of your own, by name, of all equations."""
+        found: dict[str, Callable[..., Any]] = {}
+        for equation in self.equations:
+            for name, function in equation.functions.items():
+                if found.setdefault(name, function) is not function:
+                    raise InputError(
+                        f"Two equations call different functions {name!r}; rename one."
+                    )
+        return found
 
     @cached_property
     def model(self) -> pm.Model:
@@ -216,6 +232,7 @@ class Network:
             genotypes,
             omics,
             covariates,
+            functions=self.functions,
             probability=probability,
             random_seed=random_seed,
         )

@@ -12,10 +12,18 @@ from nnmm_pymc.alphabet import RRBLUP, MarkerGroups, MarkerPrior
 from nnmm_pymc.data import MISSING, Genotypes
 from nnmm_pymc.defaults import EffectData, complete, variance_prior
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.nodes import MarkerEdge, Node, ParentEdge, node_called
+from nnmm_pymc.functions import NodeFunction
+from nnmm_pymc.nodes import FunctionEdge, MarkerEdge, Node, ParentEdge, node_called
 from nnmm_pymc.priors import Prior
 
-__all__ = ["column_scale", "is_selection", "marker_data", "node_priors", "weight_data"]
+__all__ = [
+    "column_scale",
+    "is_selection",
+    "marker_data",
+    "node_function",
+    "node_priors",
+    "weight_data",
+]
 
 
 def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
@@ -25,8 +33,10 @@ def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
 
     - Intercept: Normal at the mean of the column with sd
       ``2.5 sqrt(V) sqrt(1 + sum (mean(g) / sd(g))^2)`` over the parents, as in Bambi;
+    - weights of a function of your own: the same, over draws of what it is a function of;
     - covariates: Normal(0, 2.5 sqrt(V) / sd(x));
     - weights of a parent: Normal(0, sqrt(V) / sd(g)), so that one parent alone may explain all;
+    - latent nodes: V = 1, intercept Normal(0, 1), residual variance fixed at 1/2;
     - residual variance: InverseGamma(df/2, (df - 2) V/4), df = 5: mean V/2, the other half of V
       being left to the genetic terms and parents;
     - marker effects, and weights with a prior of marker effects: see `MarkerPrior`.
@@ -45,6 +55,10 @@ def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
         if is_selection(prior):
             prior = _completed(prior, weight_data(link, node, parent), node)
         priors[link.label] = prior
+    for edge in node.functions:
+        sd_f = _function_scale(edge, nodes)
+        default = Prior("Normal", mu=0.0, sigma=scale[None, :] / sd_f[:, None])
+        priors[edge.label] = given.get(edge.label, default)
     for covariate in node.covariates:
         sd_x = np.maximum(covariate.design.std(axis=0), 1e-12)
         sigma = 2.5 * scale[None, :] / sd_x[:, None]
@@ -53,11 +67,35 @@ def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
     priors["Intercept"] = given.get(
         "Intercept", Prior("Normal", mu=centre, sigma=2.5 * scale * np.sqrt(stretch))
     )
-    priors["residual_variance"] = given.get("residual_variance", variance_prior(0.5 * variance))
+    if node.hidden:
+        # Its scale is a convention: what matters is the genetic share of it.
+        priors["Intercept"] = given.get("Intercept", Prior("Normal", mu=0.0, sigma=1.0))
+        priors["residual_variance"] = given.get("residual_variance", 0.5 * variance)
+    else:
+        default = variance_prior(0.5 * variance)
+        priors["residual_variance"] = given.get("residual_variance", default)
     for edge in node.markers:
         prior = given.get(edge.label, RRBLUP())
         priors[edge.label] = _completed(prior, marker_data(edge, node), node)
     return priors
+
+
+def node_function(edge: FunctionEdge) -> NodeFunction:
+    """The function of an edge, ready to be traced and evaluated."""
+    return NodeFunction(edge.name, edge.function, tuple(2 if m else 1 for *_, m in edge.arguments))
+
+
+def _function_scale(edge: FunctionEdge, nodes: list[Node]) -> np.ndarray:
+    """Standard deviations of the outputs over normal draws of the arguments."""
+    rng = np.random.default_rng(0)
+    arguments = []
+    for name, columns, matrix in edge.arguments:
+        parent = node_called(nodes, name)
+        which = [parent.columns.index(c) for c in columns]
+        centre, scale = column_scale(parent)
+        z = centre[which] + scale[which] * rng.normal(size=(1000, len(which)))
+        arguments.append(z if matrix else z[:, 0])
+    return node_function(edge).scale(arguments)
 
 
 def _completed(prior: Any, data: EffectData, node: Node) -> Any:

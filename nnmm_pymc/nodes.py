@@ -6,7 +6,7 @@ Here names become layers, columns, dims, masks and arrays; nothing of PyMC yet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nnmm_pymc.activations import FUNCTIONS
 from nnmm_pymc.connections import check_connections_used, connection_mask
 from nnmm_pymc.data import (
     GenomicRelationship,
     Genotypes,
+    LatentTable,
     Relationship,
     Table,
     genomic_relationship,
@@ -60,6 +62,27 @@ class ParentEdge:
     mask: np.ndarray | None
 
 
+@dataclass(frozen=True, eq=False)
+class FunctionEdge:
+    """A function of a user's own whose outputs enter with weights.
+
+    Attributes
+    ----------
+    label : str
+        As written.
+    name : str
+        Name of the function.
+    function : callable
+    arguments : tuple of (str, tuple of str, bool)
+        Node and columns of each argument, and whether it is a layer (a matrix).
+    """
+
+    label: str
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[tuple[str, tuple[str, ...], bool], ...]
+
+
 @dataclass(eq=False)
 class Node:
     """The left side of one equation.
@@ -87,7 +110,13 @@ class Node:
     latent: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     markers: list[MarkerEdge] = field(default_factory=list)
     parents: list[ParentEdge] = field(default_factory=list)
+    functions: list[FunctionEdge] = field(default_factory=list)
     covariates: list[Covariate] = field(default_factory=list)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the node is latent: without any observed cell."""
+        return bool(np.isnan(self.observed).all())
 
     @property
     def n_genetic_terms(self) -> int:
@@ -250,16 +279,22 @@ def _right_side(
     node: Node, nodes: list[Node], layers: Mapping[str, Any], individuals: pd.Index
 ) -> None:
     n_genotypes = sum(isinstance(layer, Genotypes) for layer in layers.values())
+    functions = {**FUNCTIONS, **node.equation.functions}
     covariates = []
     for term in node.equation.terms:
         meant = [name for name in term.names if name in layers or _matching(name, nodes)]
         if not meant:
             covariates.append(term)
             continue
+        call = term.call
+        if call is not None and call[0] in functions and call[0] not in ACTIVATIONS:
+            node.functions.append(_function_edge(term, call, node, nodes, functions))
+            continue
         if len(term.names) > 1 or (term.label != term.names[0] and not term.functions):
             raise InputError(
-                f"Equation {node.equation.formula!r}: term {term.label!r} mixes {meant[0]!r} with "
-                "other words; a layer enters alone or inside activations."
+                f"Equation {node.equation.formula!r}: term {term.label!r} is not understood; "
+                f"{meant[0]!r} enters alone, inside activations ({', '.join(ACTIVATIONS)}), or in "
+                "a function of your own, given as functions={'name': function}."
             )
         name = term.names[0]
         layer = layers.get(name)
@@ -288,6 +323,27 @@ def _right_side(
                 )
     if covariates:
         node.covariates = _covariates(covariates, node, layers, individuals)
+
+
+def _function_edge(
+    term: Term,
+    call: tuple[str, tuple[str, ...]],
+    node: Node,
+    nodes: list[Node],
+    functions: Mapping[str, Callable[..., Any]],
+) -> FunctionEdge:
+    arguments = []
+    for name in call[1]:
+        matching = _matching(name, nodes)
+        if len(matching) != 1:
+            raise InputError(
+                f"Equation {node.equation.formula!r}: argument {name!r} of {call[0]!r} must be a "
+                "layer or column with one equation of its own."
+            )
+        whole = matching[0].layer == name
+        columns = matching[0].columns if whole else (name,)
+        arguments.append((matching[0].name, columns, whole))
+    return FunctionEdge(term.label, call[0], functions[call[0]], tuple(arguments))
 
 
 def _activation(term: Term, node: Node) -> tuple[str, bool]:
@@ -340,22 +396,26 @@ def _mark_latent(nodes: list[Node]) -> None:
     needed = {n.name: np.zeros(n.observed.shape, bool) for n in nodes}
     for node in reversed(nodes):
         active = (~np.isnan(node.observed) | needed[node.name]).any(axis=1)
-        for edge in node.parents:
-            parent = by_name[edge.node]
-            which = [parent.columns.index(c) for c in edge.columns]
-            needed[edge.node][np.ix_(active, which)] = True
+        used = [(edge.node, edge.columns) for edge in node.parents]
+        used += [(name, columns) for edge in node.functions for name, columns, _ in edge.arguments]
+        for name, columns in used:
+            which = [by_name[name].columns.index(c) for c in columns]
+            needed[name][np.ix_(active, which)] = True
     for node in nodes:
         node.latent = needed[node.name] & np.isnan(node.observed)
 
 
 def _check_variation(nodes: list[Node], layers: Mapping[str, Any]) -> None:
     for node in nodes:
+        if isinstance(layers[node.layer], LatentTable):
+            continue
         for column, values in zip(node.columns, node.observed.T, strict=True):
             present = values[~np.isnan(values)]
             source = layers[node.layer].source
             if not len(present):
                 raise InputError(
-                    f"{source}: column {column!r} has no value in any individual that is used."
+                    f"{source}: column {column!r} has no value in any individual that is used; "
+                    f"leave it out, or make it a latent node: Layer(..., latent([{column!r}]))."
                 )
             if len(present) > 1 and np.ptp(present) == 0:
                 raise InputError(

@@ -5,7 +5,7 @@ What is given is read and matched by name; the arithmetic of a draw is in `nnmm_
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,7 @@ def predict_network(
     omics: Any = None,
     covariates: Any = None,
     *,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
     probability: float = 0.9,
     random_seed: int = 0,
 ) -> pd.DataFrame:
@@ -49,6 +50,9 @@ def predict_network(
         The columns that the fit had as covariates, without missing cells, factors with levels that
         the fit knows. The predicted phenotype uses them; the breeding value, and everything without
         them, holds covariates at their average in the fit.
+    functions : mapping from name to callable, optional
+        The network's functions of your own, which a result cannot hold (`Network.predict` has
+        them).
     probability : float
         Of the intervals.
     random_seed : int
@@ -96,7 +100,7 @@ def predict_network(
     designs = {} if covariates is None else _designs(nodes, covariates, given, individuals)
     matched = {name: match_markers(g, result, name) for name, g in given.items()}
     rng = np.random.default_rng(random_seed)
-    return _predicted(result, matched, observed, designs, levels, rng)
+    return _predicted(result, matched, observed, designs, functions, levels, rng)
 
 
 def _predicted(
@@ -104,6 +108,7 @@ def _predicted(
     genotypes: Mapping[str, Genotypes],
     observed: Mapping[str, np.ndarray],
     designs: Mapping[str, np.ndarray],
+    functions: Mapping[str, Callable[..., Any]] | None,
     levels: tuple[float, float],
     rng: np.random.Generator,
 ) -> pd.DataFrame:
@@ -113,8 +118,8 @@ def _predicted(
     terminal = [node for node in nodes if node.terminal]
     merit: dict[str, list[np.ndarray]] = {node.name: [] for node in terminal}
     phenotype: dict[str, list[np.ndarray]] = {node.name: [] for node in terminal}
-    for batch, moments in merit_draws(result, genotypes):
-        drawn = phenotype_draws(nodes, batch, len(individuals), observed, designs, rng)
+    for batch, moments in merit_draws(result, genotypes, functions=functions):
+        drawn = phenotype_draws(nodes, batch, len(individuals), observed, designs, rng, functions)
         for node in terminal:
             merit[node.name].append(moments[node.name].mean)
             phenotype[node.name].append(drawn[node.name])

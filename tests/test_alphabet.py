@@ -363,8 +363,7 @@ def belief_of(prior, column, columns, markers, grid):
         members = [j for j, m in enumerate(markers) if prior.groups[m] == label]
         if isinstance(prior.priors, Mapping):
             named = label if label in prior.priors else "rest"
-            own = prior.priors[label if label in prior.priors else "*"]
-            rename = f"{named}_{{}}".format
+            own, rename = prior.priors[named], f"{named}_{{}}".format
         else:
             own, rename = prior.priors, f"{{}} group={g}".format
         parts[rename] = (members, believe(own, k, len(members), grid))
@@ -436,7 +435,7 @@ def compare(result, node, term, column, reference):
     rows = []
     for name, exact in reference.items():
         draws = draws_of(result["posterior"].dataset, node, term, column, name)
-        if draws is None or exact[1] < 1e-9:
+        if draws is None or exact[1] < 1e-6:
             continue
         for which, wanted in zip(("mean", "sd"), exact, strict=True):
             if which == "sd" and name.startswith("included"):

@@ -10,6 +10,9 @@ in which layer and nothing depends on the order of rows.
 from nnmm_pymc.data.alignment import Alignment as Alignment
 from nnmm_pymc.data.alignment import align as align
 from nnmm_pymc.data.genotypes import Genotypes as Genotypes
+from nnmm_pymc.data.latent import LatentNodes as LatentNodes
+from nnmm_pymc.data.latent import LatentTable as LatentTable
+from nnmm_pymc.data.latent import latent as latent
 from nnmm_pymc.data.quality import MISSING as MISSING
 from nnmm_pymc.data.quality import GenotypeReport as GenotypeReport
 from nnmm_pymc.data.quality import quality_control as quality_control

@@ -225,8 +225,21 @@ class ConditionalModel:
 
     @cached_property
     def check_points(self) -> list[Point]:
-        """Two prior draws at which assumptions about the density are checked."""
-        return self.prior_points(seed=20_260, size=2)
+        """Points at which assumptions about the density are checked.
+
+        Two prior draws, and the second again with every marker effect included that may be: a
+        variance of effects that are all zero could be anything.
+        """
+        points = self.prior_points(seed=20_260, size=2)
+        rng = np.random.default_rng(20_260)
+        included = dict(points[1])
+        for name in self.effects:
+            read = self.compile([self.effect_parameters(name)[0]], mode=QUICK_MODE)
+            effects = included[name]
+            open_ = np.broadcast_to(read(included)[0].max(axis=-1) > 0.0, effects.shape)
+            drawn = rng.normal(0, 0.1, effects.shape)
+            included[name] = np.where(open_ & (effects == 0.0), drawn, effects)
+        return [*points, included]
 
     def prior_points(self, seed: int, size: int) -> list[Point]:
         """Points drawn from the prior.

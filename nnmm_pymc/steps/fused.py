@@ -86,8 +86,7 @@ def fused_density(conditional: ConditionalModel) -> FusedDensity | None:
     own -= set(conditional.effects)
     own |= set(network.middle.coefficients) | set(network.terminal.coefficients)
     names = [v.name for v in conditional.model.value_vars if v.name in own]
-    variances = {network.middle.variance, network.terminal.variance}
-    if own != set(names) or not variances <= {rv.name for rv in conditional.model.free_RVs}:
+    if own != set(names):
         return None
     shapes = {n: conditional.check_points[0][n].size for n in names}
     for side in (network.middle, network.terminal):
@@ -124,8 +123,8 @@ def _agrees(conditional: ConditionalModel, fused: FusedDensity, names: list[str]
     density = conditional.log_density(*own)
     slopes: Any = pt.grad(density, own)
     reference = conditional.compile([density, *slopes], mode=QUICK_MODE)
-    offsets = []
     for point in conditional.check_points:
+        offsets = []
         for shift in (0.0, 0.1):
             moved = point | {n: point[n] + shift for n in names}
             conditional.refresh(moved)
@@ -136,8 +135,9 @@ def _agrees(conditional: ConditionalModel, fused: FusedDensity, names: list[str]
             if not np.allclose(gradient, wanted, rtol=1e-6, atol=1e-8 * np.abs(wanted).max()):
                 return False
             offsets.append(expected - logp)
-    steps = np.abs([offsets[1] - offsets[0], offsets[3] - offsets[2]])
-    return bool(np.all(steps <= 1e-7 * np.abs(offsets[0]) + 1e-6))
+        if not abs(offsets[1] - offsets[0]) <= 1e-7 * abs(offsets[0]) + 1e-6:
+            return False
+    return True
 
 
 @dataclass(eq=False)
@@ -194,7 +194,10 @@ class FusedDensity:
         self._take_constants()
 
     def _variance_function(self, variance: str) -> PointFunction:
-        value = next(v for v, rv in self.conditional.rvs.items() if rv.name == variance)
+        value = next((v for v, rv in self.conditional.rvs.items() if rv.name == variance), None)
+        # A residual variance that is a number, or made of other variables, is a deterministic.
+        if value is None:
+            return self.conditional.compile([self.conditional.deterministic(variance)])
         return self.conditional.compile([self.conditional.natural(value)])
 
     def _take_constants(self) -> None:

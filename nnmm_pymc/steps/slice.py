@@ -17,7 +17,7 @@ from pymc.step_methods.state import dataclass_state
 from pymc.util import get_value_vars_from_user_vars
 
 from nnmm_pymc.kernels.slice import slice_sample
-from nnmm_pymc.steps.conditional import ConditionalModel, Point
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.partial import PartialFunction
 
 __all__ = ["SliceGibbs", "elementwise_density"]
@@ -32,15 +32,20 @@ def elementwise_density(conditional: ConditionalModel, value: str) -> PartialFun
     """
     variable = conditional.values[value]
     shape = np.shape(conditional.check_points[0][value])
-    conditional.refresh(conditional.check_points[0])
-    density = _log_jacobian(conditional, value)
-    if density is None:
+    jacobian = _log_jacobian(conditional, value)
+    if jacobian is None:
         return None
-    for name in conditional.factors_of(variable):
+    names = conditional.factors_of(variable)
+    density = jacobian
+    for name in names:
         density = density + _summed(conditional, name, value, shape)
+    total = jacobian.sum() + pt.sum([conditional.factors[name].sum() for name in names])
     at = variable.type("at")
-    function = PartialFunction(conditional, [conditional.in_value(density, value, at)], [at])
-    return function if _independent(conditional, value, function, shape) else None
+    function, whole = (
+        PartialFunction(conditional, [conditional.in_value(graph, value, at)], [at])
+        for graph in (density, total)
+    )
+    return function if _independent(conditional, value, function, whole) else None
 
 
 def _summed(conditional: ConditionalModel, name: str, value: str, wanted: tuple[int, ...]) -> Any:
@@ -49,12 +54,12 @@ def _summed(conditional: ConditionalModel, name: str, value: str, wanted: tuple[
     size = int(np.prod(wanted))
     if size == 1:
         return pt.full(wanted, factor.sum())
-    owner = _owners(conditional, factor, value)
-    if owner.shape[-len(wanted) :] == wanted and np.array_equal(
-        owner, np.broadcast_to(np.arange(size).reshape(wanted), owner.shape)
-    ):
-        return factor.sum(axis=tuple(range(owner.ndim - len(wanted))))
+    conditional.refresh(conditional.check_points[0])
+    shape = np.shape(conditional.compile([factor], mode=QUICK_MODE)(conditional.check_points[0])[0])
+    if shape[len(shape) - len(wanted) :] == wanted:
+        return factor.sum(axis=tuple(range(len(shape) - len(wanted))))
     # One more place takes in what no element enters.
+    owner = _owners(conditional, factor, value)
     sums = pt.inc_subtensor(pt.zeros(size + 1)[owner.ravel()], factor.ravel())
     return sums[:size].reshape(wanted)
 
@@ -66,16 +71,16 @@ def _owners(conditional: ConditionalModel, factor: Any, value: str) -> np.ndarra
     """
     at = conditional.values[value].type("at")
     function = PartialFunction(conditional, [conditional.in_value(factor, value, at)], [at])
-    point = conditional.check_points[0]
+    point = conditional.check_points[-1]
+    conditional.refresh(point)
     function.prepare(point)
     start = np.asarray(point[value])
     index = np.arange(start.size).reshape(start.shape)
     before = function(start)[0]
-    with np.errstate(invalid="ignore"):
-        owner = np.where(function(start + 0.5)[0] != before, 0, start.size)
-        for bit in range(max(0, start.size - 1).bit_length()):
-            moved = function(np.where((index >> bit) & 1, start + 0.5, start))[0]
-            owner = np.where((moved != before) & (owner < start.size), owner | (1 << bit), owner)
+    owner = np.where(function(start + 0.5)[0] != before, 0, start.size)
+    for bit in range(max(0, start.size - 1).bit_length()):
+        moved = function(np.where((index >> bit) & 1, start + 0.5, start))[0]
+        owner = np.where((moved != before) & (owner < start.size), owner | (1 << bit), owner)
     return np.minimum(owner, start.size)
 
 
@@ -91,25 +96,31 @@ def _log_jacobian(conditional: ConditionalModel, value: str) -> Any:
 
 
 def _independent(
-    conditional: ConditionalModel, value: str, function: PartialFunction, shape: tuple[int, ...]
+    conditional: ConditionalModel, value: str, function: PartialFunction, whole: PartialFunction
 ) -> bool:
-    """Whether moving some elements leaves the density of the others (splits by bits of the index).
+    """Whether the elements make up the whole density, and moving some leaves the others'.
 
-    Any two elements differ in a bit, so some split tells them apart.
+    Any two elements differ in a bit of their index, so splits by bits tell every pair apart.
     """
-    index = np.arange(int(np.prod(shape))).reshape(shape)
     for point in conditional.check_points:
         conditional.refresh(point)
-        start = np.asarray(point[value])
         function.prepare(point)
-        before = function(start)[0]
-        if before.shape != shape:
+        whole.prepare(point)
+        start = np.asarray(point[value])
+        index = np.arange(start.size).reshape(start.shape)
+        before, total = function(start)[0], whole(start)[0]
+        if before.shape != start.shape:
             return False
-        for bit in range(max(0, index.size - 1).bit_length()):
+        for bit in range(max(1, (start.size - 1).bit_length())):
             for side in (0, 1):
-                moved = (index >> bit) & 1 == side
-                after = function(np.where(moved, start + 0.5, start))[0]
-                if not np.allclose(after[~moved], before[~moved], rtol=1e-9, atol=1e-9):
+                chosen = (index >> bit) & 1 == side
+                moved = np.where(chosen, start + 0.5, start)
+                after = function(moved)[0]
+                change = whole(moved)[0] - total
+                scale = np.abs(after).sum() + np.abs(before).sum()
+                if not np.allclose(after[~chosen], before[~chosen], rtol=1e-9, atol=1e-9):
+                    return False
+                if not abs((after - before).sum() - change) <= 1e-9 * (scale + 1.0):
                     return False
     return True
 

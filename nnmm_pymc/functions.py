@@ -1,0 +1,142 @@
+"""Functions of nodes that a user writes: traced with PyTensor, evaluated again for predictions.
+
+A function takes PyTensor variables, one for each word between its brackets: a vector for a column,
+an (individual, column) matrix for a layer. It returns a vector or a matrix with a row for each
+individual. Variables that it makes with PyMC are unknown parameters of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+from pytensor.graph.replace import graph_replace
+
+from nnmm_pymc.errors import InputError
+
+__all__ = ["NodeFunction"]
+
+#: Draws of the nodes' residuals over which the mean of a function is taken.
+N_RESIDUALS = 32
+
+
+@dataclass(eq=False)
+class NodeFunction:
+    """A user's function with the ranks of its arguments.
+
+    Parameters
+    ----------
+    name : str
+        As in the formula.
+    function : callable
+    ranks : tuple of int
+        1 for a column, 2 for a layer.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    ranks: tuple[int, ...]
+    _compiled: Any = field(default=None, repr=False)
+
+    def __call__(self, arguments: Sequence[Any]) -> Any:
+        """(individual, output) matrix of PyTensor; inside a model its parameters become part of it.
+
+        Raises
+        ------
+        InputError
+            The function fails or returns something else.
+        """
+        try:
+            out = pt.as_tensor(self.function(*arguments))
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"The function {self.name!r} failed on {len(arguments)} PyTensor variables: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if out.ndim not in (1, 2):
+            raise InputError(
+                f"The function {self.name!r} returned {out.ndim} axes; it must return one number, "
+                "or a few, for each individual."
+            )
+        return out[:, None] if out.ndim == 1 else out
+
+    def _trace(self) -> Any:
+        """The function as compiled code of its arguments and parameters."""
+        if self._compiled is None:
+            inputs = [pt.dmatrix() if rank == 2 else pt.dvector() for rank in self.ranks]
+            with pm.Model() as model:
+                out = self(inputs)
+            names = {rv.name: rv.type() for rv in model.free_RVs}
+            out = graph_replace(
+                [out], {model[name]: value for name, value in names.items()}, strict=False
+            )[0]
+            compiled = pytensor.function(
+                [*inputs, *names.values()], out, mode="FAST_COMPILE", on_unused_input="ignore"
+            )
+            self._compiled = (model, list(names), compiled)
+        return self._compiled
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the unknown parameters of the function's own."""
+        return self._trace()[1]
+
+    def evaluate(
+        self, arguments: Sequence[np.ndarray], parameters: Mapping[str, Any]
+    ) -> np.ndarray:
+        """(individual, output) values at given arguments and parameters."""
+        _, names, compiled = self._trace()
+        return compiled(*arguments, *(np.asarray(parameters[name], float) for name in names))
+
+    def scale(self, arguments: Sequence[np.ndarray]) -> np.ndarray:
+        """Standard deviation of each output at the prior mean of the parameters' draws."""
+        model, names, _ = self._trace()
+        drawn = (
+            pm.draw([model[n] for n in names], random_seed=1, mode="FAST_COMPILE") if names else []
+        )
+        with np.errstate(all="ignore"):
+            out = self.evaluate(arguments, dict(zip(names, drawn, strict=True)))
+            sd = np.nanstd(np.where(np.isfinite(out), out, np.nan), axis=0)
+        return np.where(np.isfinite(sd) & (sd > 0), sd, 1.0)
+
+    def moments(
+        self,
+        means: Sequence[np.ndarray],
+        sds: Sequence[np.ndarray],
+        parameters: Mapping[str, np.ndarray],
+        rng: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of the function where its arguments are normal, by Monte Carlo.
+
+        Parameters
+        ----------
+        means, sds : sequences of (draw, individual) or (draw, individual, column) arrays
+        parameters : mapping
+            Of the function's own, the leading axis running over the draws.
+
+        Returns
+        -------
+        mean, variance : (draw, individual, output) arrays
+            Over `N_RESIDUALS` draws in antithetic pairs.
+        """
+        n_draws, n = means[0].shape[:2]
+        noise = [rng.standard_normal((N_RESIDUALS // 2, *m.shape[1:])) for m in means]
+        noise = [np.concatenate([z, -z]) for z in noise]
+        first, second = [], []
+        for d in range(n_draws):
+            drawn = [
+                (m[d] + s[d] * z).reshape(-1, *m.shape[2:])
+                for m, s, z in zip(means, sds, noise, strict=True)
+            ]
+            out = self.evaluate(drawn, {k: v[d] for k, v in parameters.items()})
+            out = out.reshape(N_RESIDUALS, n, -1)
+            first.append(out.mean(axis=0))
+            second.append(out.var(axis=0))
+        return np.array(first), np.array(second)
