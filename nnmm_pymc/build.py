@@ -147,8 +147,8 @@ def _node(node: Node, nodes: list[Node], values: dict[str, Any], individuals: pd
     for link in node.parents:
         parent = node_called(nodes, link.node)
         mean = mean + _weighted(node, link, parent, values[link.node], priors[link.label], variance)
-    for edge in node.functions:
-        mean = mean + _function_value(node, edge, nodes, values, priors[edge.label])
+    for call in node.functions:
+        mean = mean + _function_value(node, call, nodes, values, priors[call.label])
     return _likelihood(node, mean, variance, individuals)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ __all__ = ["ConvergenceWarning", "Diagnosis", "diagnose", "moment_rhat", "warn_i
 
 R_HAT_LIMIT = 1.01
 ESS_PER_CHAIN = 100
+# The worst of hundreds of individuals, from thinned draws.
+OUTPUT_R_HAT_LIMIT = 1.05
 
 
 class ConvergenceWarning(UserWarning):
@@ -31,16 +34,20 @@ class Diagnosis:
         One row a variable, by name: its worst R-hat, its fewest effective draws (bulk and tail).
     problems : list of str
         Sentences; empty if the run looks sound.
+    note : str
+        What of a network with latent nodes is identified.
     """
 
     table: pd.DataFrame
     problems: list[str]
+    note: str = ""
 
     def __str__(self) -> str:
         verdict = "\n".join(self.problems) or (
             f"No sign against this run: R-hat at most {self.table['r_hat'].max():.3f}, at least "
             f"{self.table['ess_bulk'].min():.0f} effective draws of every variable."
         )
+        verdict = f"{self.note}\n{verdict}" if self.note else verdict
         return f"{self.table.to_string(float_format=lambda v: f'{v:.3f}')}\n{verdict}"
 
 
@@ -91,13 +98,52 @@ def diagnose(result: xr.DataTree) -> Diagnosis:
     for name in sorted(map(str, posterior.data_vars)):  # files do not keep the order
         rows[name] = _row(posterior[name])
     table = pd.DataFrame(rows, index=["r_hat", "ess_bulk", "ess_tail"]).T
+    latent, note = _latent_variables(result, table)
     problems = []
     if n_chains < 2:
         problems.append("Only one chain was run, so convergence cannot be judged; use at least 2.")
     else:
-        problems += _doubts(table, n_chains)
+        problems += _doubts(table.drop(index=latent), n_chains)
+        problems += _output_doubts(result) if latent else []
     problems += _nuts_doubts(result)
-    return Diagnosis(table, problems)
+    return Diagnosis(table, problems, note)
+
+
+def _latent_variables(result: xr.DataTree, table: pd.DataFrame) -> tuple[list[str], str]:
+    """Variables that are identified up to the order and sign of latent nodes, and a word on it."""
+    nodes = json.loads(result.attrs.get("network", "[]"))
+    hidden = [node["name"] for node in nodes if node["latent"]]
+    if not hidden:
+        return [], ""
+    own = [n for n in table.index if any(n.startswith(f"{name}_") for name in hidden)]
+    for node in nodes:
+        own += [p["weights"] for p in node["parents"] if p["node"] in hidden]
+        own += [
+            f["weights"] for f in node["functions"] if any(a[0] in hidden for a in f["arguments"])
+        ]
+        # A trait's intercept takes up what the latent nodes' mean leaves.
+        own += [f"{node['name']}_Intercept"] if node["name"] not in hidden else []
+    note = (
+        f"Latent nodes ({', '.join(hidden)}): what is identified is the network's output, the "
+        "genetic values of the traits, whose R-hat is judged; effects, weights and intercepts are "
+        "not, beyond the order and sign to which the chains were brought."
+    )
+    return [n for n in dict.fromkeys(own) if n in table.index], note
+
+
+def _output_doubts(result: xr.DataTree) -> list[str]:
+    """R-hat of the genetic values of the traits, where the parameters cannot be judged."""
+    if "genetic_values" not in result.children:
+        return []
+    values = result["genetic_values"].dataset
+    worst = {str(n)[:-6]: float(values[n].max()) for n in values if str(n).endswith("_r_hat")}
+    bad = [f"{name} ({value:.3f})" for name, value in worst.items() if value > OUTPUT_R_HAT_LIMIT]
+    if not bad:
+        return []
+    return [
+        f"Chains disagree on the genetic values of {', '.join(bad)}: R-hat above "
+        f"{OUTPUT_R_HAT_LIMIT}; run longer."
+    ]
 
 
 def _row(variable: xr.DataArray) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import arviz as az
@@ -10,6 +11,7 @@ import xarray as xr
 
 from nnmm_pymc.data import Genotypes
 from nnmm_pymc.description import describe, parameter_names, read_description, to_json
+from nnmm_pymc.diagnose import ConvergenceWarning, warn_if_doubtful
 from nnmm_pymc.latent_alignment import align_latent_nodes
 from nnmm_pymc.marker_space import to_marker_space
 from nnmm_pymc.merit import match_markers, merit_draws
@@ -41,12 +43,17 @@ def fit_network(network: Network, **options: Any) -> xr.DataTree:
     # Predictions need the draws of these, however many there are.
     needed = [n for n in parameter_names(described) if n in network.model.named_vars]
     keep = [*options.pop("keep", ()), *needed]
-    result = sample(network.model, keep=keep, **options)
+    with warnings.catch_warnings():
+        # Latent nodes may differ between chains until they are aligned; the verdict comes after.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        result = sample(network.model, keep=keep, **options)
     align_latent_nodes(network, result)
     to_marker_space(network, result, options.get("random_seed"))
     result.attrs["network"] = to_json(described)
     result["constant_data"] = xr.DataTree(_constants(network))
     result["genetic_values"] = xr.DataTree(_genetic_values(network, result))
+    if not options.get("quiet", False):
+        warn_if_doubtful(result)
     return result
 
 

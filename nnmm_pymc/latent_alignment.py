@@ -50,15 +50,15 @@ def _align(node: Node, nodes: list[Node], result: xr.DataTree) -> None:
 def _chain_genetic_values(node: Node, result: xr.DataTree) -> np.ndarray:
     """(chain, individual, node) genetic values at the mean marker effects."""
     moments = result["moments"].dataset
-    total = 0.0
+    values = []
     for edge in node.markers:
         mean = moments[f"{node.name}_{edge.label}_mean"].mean("half").to_numpy()
         genotypes = edge.genotypes
         centre = genotypes.mean.astype(np.float32)
-        total = total + np.stack(
+        values.append(
             [genetic_values(genotypes.dosages, centre, np.ascontiguousarray(m)).T for m in mean]
         )
-    return np.asarray(total)
+    return np.sum(values, axis=0)
 
 
 def _signed_variables(node: Node, nodes: list[Node]) -> tuple[set[str], bool]:

@@ -239,17 +239,13 @@ def node_moments(
             variance += g_variance @ weights**2
         for described in node.functions:
             function = _function(described, functions)
-            at = [
-                (
-                    _argument(moments[name].mean, columns, matrix),
-                    _argument(np.sqrt(moments[name].variance), columns, matrix),
-                )
-                for name, columns, matrix in described.arguments
-            ]
+            inputs = [(moments[name], columns, m) for name, columns, m in described.arguments]
+            means = [_argument(of.mean, columns, m) for of, columns, m in inputs]
+            sds = [_argument(np.sqrt(of.variance), columns, m) for of, columns, m in inputs]
             own = {name: batch.parameters[name] for name in described.parameters}
             # The same residuals for every batch: batches must not differ by them.
             rng = np.random.default_rng(0)
-            f_mean, f_variance = function.moments(*zip(*at, strict=True), own, rng)  # type: ignore[arg-type]
+            f_mean, f_variance = function.moments(means, sds, own, rng)
             weights = _matrices(
                 batch.parameters[described.weights], f_mean.shape[2], len(node.columns)
             )

@@ -55,10 +55,10 @@ def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
         if is_selection(prior):
             prior = _completed(prior, weight_data(link, node, parent), node)
         priors[link.label] = prior
-    for edge in node.functions:
-        sd_f = _function_scale(edge, nodes)
+    for call in node.functions:
+        sd_f = _function_scale(call, nodes)
         default = Prior("Normal", mu=0.0, sigma=scale[None, :] / sd_f[:, None])
-        priors[edge.label] = given.get(edge.label, default)
+        priors[call.label] = given.get(call.label, default)
     for covariate in node.covariates:
         sd_x = np.maximum(covariate.design.std(axis=0), 1e-12)
         sigma = 2.5 * scale[None, :] / sd_x[:, None]
