@@ -20,10 +20,11 @@ import pytensor.tensor as pt
 from nnmm_pymc.activations import pytensor_activation
 from nnmm_pymc.alphabet import GBLUP
 from nnmm_pymc.distributions import MarkerEffects, genetic_value
-from nnmm_pymc.effects import create_effects
+from nnmm_pymc.effects import create_effects, create_smooth_effects
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.node_priors import (
     column_scale,
+    is_deterministic,
     is_selection,
     marker_data,
     node_function,
@@ -142,14 +143,31 @@ def _node(node: Node, nodes: list[Node], values: dict[str, Any], individuals: pd
         mean = mean + pytensor.shared(covariate.design) @ effects
     name = f"{node.name}_residual_variance"
     variance = _parameter(priors["residual_variance"], name, (node.dim,))
+    exact = is_deterministic(node, priors)
     for edge in node.markers:
-        mean = mean + _genetic_value(node, edge, priors[edge.label], variance)
+        prior = priors[edge.label]
+        if exact:
+            mean = mean + _smooth_genetic_value(node, edge, prior, variance)
+        else:
+            mean = mean + _genetic_value(node, edge, prior, variance)
     for link in node.parents:
         parent = node_called(nodes, link.node)
         mean = mean + _weighted(node, link, parent, values[link.node], priors[link.label], variance)
     for call in node.functions:
         mean = mean + _function_value(node, call, nodes, values, priors[call.label])
+    if exact:
+        return pm.Deterministic(node.name, mean, dims=("individual", node.dim))
     return _likelihood(node, mean, variance, individuals)
+
+
+def _smooth_genetic_value(node: Node, edge: MarkerEdge, prior: Any, residual: Any) -> Any:
+    """Genetic values of a node without residual: NUTS draws the effects, so none may be a spike."""
+    name = f"{node.name}_{edge.label}"
+    residual = residual + np.zeros(len(node.columns))
+    effects = create_smooth_effects(
+        name, prior, (edge.dim, node.dim), marker_data(edge, node), residual
+    )
+    return genetic_value(edge.genotypes, effects)
 
 
 def _function_value(

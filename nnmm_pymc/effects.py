@@ -11,14 +11,22 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from nnmm_pymc.alphabet import BayesA, BayesL, BayesR, Horseshoe, MarkerGroups, MarkerPrior
+from nnmm_pymc.alphabet import (
+    GBLUP,
+    BayesA,
+    BayesL,
+    BayesR,
+    Horseshoe,
+    MarkerGroups,
+    MarkerPrior,
+)
 from nnmm_pymc.defaults import EffectData, column_groups, group_index, group_priors
 from nnmm_pymc.distributions import MarkerEffects
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.priors import Prior
 from nnmm_pymc.variables import create
 
-__all__ = ["create_effects"]
+__all__ = ["create_effects", "create_smooth_effects"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +135,39 @@ def create_effects(
     return MarkerEffects(
         name, inclusion=inclusion, slab_variance=slab_variance, classes=True, dims=dims
     )
+
+
+def create_smooth_effects(
+    name: str, prior: Any, dims: tuple[str, str], data: EffectData, residual: Any
+) -> Any:
+    """Marker effects that NUTS can draw: normal with the slab variance, no spike.
+
+    Parameters as in `create_effects`; effects that a mask leaves out are zero.
+
+    Raises
+    ------
+    InputError
+        The prior has a spike or several normals.
+    """
+    if not isinstance(prior, MarkerPrior) or isinstance(prior, GBLUP) or prior.inclusion != 1.0:
+        raise InputError(
+            f"The effects {name!r} are of a node without residual, which NUTS fits: their prior "
+            f"must be without a spike, such as RRBLUP() or Horseshoe(), not {prior!r}."
+        )
+    _, slab_variance = _parameters(prior, _Scope(name, *dims, data, residual))
+    rows, columns = np.nonzero(np.ones(data.shape, bool) if data.mask is None else data.mask)
+    sd = pt.sqrt(pt.broadcast_to(slab_variance[..., 0], data.shape)[rows, columns])
+    dim = f"{name}_connection"
+    labels = [
+        f"{m}:{c}"
+        for m, c in zip(
+            np.asarray(data.markers)[rows], np.asarray(data.columns)[columns], strict=True
+        )
+    ]
+    pm.modelcontext(None).add_coord(dim, labels)
+    connected = pm.Normal(f"{name}_connected", 0.0, sd, dims=dim)
+    effects = pt.set_subtensor(pt.zeros(data.shape)[rows, columns], connected)
+    return pm.Deterministic(name, effects, dims=dims)
 
 
 @singledispatch

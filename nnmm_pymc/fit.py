@@ -13,7 +13,7 @@ from nnmm_pymc.data import Genotypes
 from nnmm_pymc.description import describe, parameter_names, read_description, to_json
 from nnmm_pymc.diagnose import ConvergenceWarning, warn_if_doubtful
 from nnmm_pymc.latent_alignment import align_latent_nodes
-from nnmm_pymc.marker_space import to_marker_space
+from nnmm_pymc.marker_space import smooth_effects, to_effect_draws, to_marker_space
 from nnmm_pymc.merit import match_markers, merit_draws
 from nnmm_pymc.sample import sample
 
@@ -42,11 +42,14 @@ def fit_network(network: Network, **options: Any) -> xr.DataTree:
     described = describe(network.nodes)
     # Predictions need the draws of these, however many there are.
     needed = [n for n in parameter_names(described) if n in network.model.named_vars]
+    smooth = smooth_effects(network)
+    needed += smooth
     keep = [*options.pop("keep", ()), *needed]
     with warnings.catch_warnings():
         # Latent nodes may differ between chains until they are aligned; the verdict comes after.
         warnings.simplefilter("ignore", ConvergenceWarning)
         result = sample(network.model, keep=keep, **options)
+    to_effect_draws(result, smooth)
     align_latent_nodes(network, result)
     to_marker_space(network, result, options.get("random_seed"))
     result.attrs["network"] = to_json(described)

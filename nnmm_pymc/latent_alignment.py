@@ -38,7 +38,7 @@ def _align(node: Node, nodes: list[Node], result: xr.DataTree) -> None:
     signed, reflectable = _signed_variables(node, nodes)
     reference = values[0]
     for chain in range(1, len(values)):
-        order, sign = _match(reference, values[chain], reflectable)
+        order, sign = _match(reference, values[chain], reflectable, _interchangeable(node, nodes))
         for group in ("posterior", "moments", "effect_draws"):
             if group in result.children:
                 data = result[group].dataset.copy()
@@ -78,15 +78,23 @@ def _signed_variables(node: Node, nodes: list[Node]) -> tuple[set[str], bool]:
     return signed, reflectable
 
 
+def _interchangeable(node: Node, nodes: list[Node]) -> bool:
+    """Whether nothing but the data tells the nodes of a layer apart."""
+    masks = [edge.mask for edge in node.markers]
+    masks += [e.mask for child in nodes for e in child.parents if e.node == node.name]
+    arguments = [a for child in nodes for f in child.functions for a in f.arguments]
+    return all(m is None for m in masks) and all(name != node.name for name, *_ in arguments)
+
+
 def _match(
-    reference: np.ndarray, values: np.ndarray, reflectable: bool
+    reference: np.ndarray, values: np.ndarray, reflectable: bool, interchangeable: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Column of `values` for each of the reference, and its sign."""
     k = reference.shape[1]
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = np.nan_to_num(np.corrcoef(reference.T, values.T)[:k, k:])
     score = np.abs(correlation) if reflectable else correlation
-    _, order = linear_sum_assignment(-score)
+    order = linear_sum_assignment(-score)[1] if interchangeable else np.arange(k)
     sign = np.sign(correlation[np.arange(k), order]) if reflectable else np.ones(k)
     return order, np.where(sign == 0, 1.0, sign)
 

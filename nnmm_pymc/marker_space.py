@@ -8,14 +8,14 @@ import numpy as np
 import xarray as xr
 
 from nnmm_pymc.alphabet import GBLUP
-from nnmm_pymc.node_priors import node_priors
+from nnmm_pymc.node_priors import is_deterministic, node_priors
 from nnmm_pymc.record import EFFECT_DRAWS_BYTES
 
 if TYPE_CHECKING:
     from nnmm_pymc.network import Network
     from nnmm_pymc.nodes import MarkerEdge
 
-__all__ = ["to_marker_space"]
+__all__ = ["smooth_effects", "to_effect_draws", "to_marker_space"]
 
 
 def to_marker_space(network: Network, result: xr.DataTree, random_seed: int | None) -> None:
@@ -30,6 +30,55 @@ def to_marker_space(network: Network, result: xr.DataTree, random_seed: int | No
         for edge in node.markers:
             if isinstance(priors[edge.label], GBLUP) and edge.relationship is not None:
                 _replace(result, f"{node.name}_{edge.label}", edge, node.dim, rng)
+
+
+def smooth_effects(network: Network) -> list[str]:
+    """Marker effects that are no `MarkerEffects`: of nodes without residual."""
+    return [
+        f"{node.name}_{edge.label}"
+        for node in network.nodes
+        if is_deterministic(node, node_priors(node, network.nodes))
+        for edge in node.markers
+    ]
+
+
+def to_effect_draws(result: xr.DataTree, names: list[str]) -> None:
+    """Move marker effects that were kept draw by draw to where all marker effects are, in place."""
+    if not names:
+        return
+    posterior = result["posterior"].dataset
+    have = "effect_draws" in result.children
+    draws = result["effect_draws"].to_dataset() if have else xr.Dataset()
+    n_draws = posterior.sizes["draw"]
+    kept = (
+        draws["draw"].to_numpy()
+        if have
+        else np.unique(np.linspace(0, n_draws - 1, 500).round().astype(int))
+    )
+    moments = result["moments"].to_dataset()
+    for name in names:
+        effects = posterior[name]
+        draws[name] = effects.isel(draw=kept).astype(np.float32)
+        halves = [
+            effects.isel(draw=slice(0, n_draws // 2)),
+            effects.isel(draw=slice(n_draws // 2, None)),
+        ]
+        for part, values in (
+            ("mean", [h.mean("draw") for h in halves]),
+            ("variance", [h.var("draw", ddof=1) for h in halves]),
+            ("included", [(h != 0).mean("draw") for h in halves]),
+        ):
+            dims = ("chain", "half", *effects.dims[2:])
+            joined = xr.concat(values, dim="half").assign_coords(half=[0, 1])
+            moments[f"{name}_{part}"] = joined.transpose(*dims)
+    result["effect_draws"] = xr.DataTree(draws)
+    result["moments"] = xr.DataTree(moments)
+    # The connected ones alone, as NUTS has them, say the same.
+    parts = [v for n in names for v in (n, f"{n}_connected") if v in posterior]
+    dims = {d for v in parts for d in posterior[v].dims} - {"chain", "draw"}
+    posterior = posterior.drop_vars(parts)
+    unused = [d for d in dims if d in posterior.coords and d not in posterior.sizes]
+    result["posterior"] = xr.DataTree(posterior.drop_vars(unused))
 
 
 def _replace(

@@ -11,23 +11,30 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pymc as pm
 
-from nnmm_pymc import alphabet
-from nnmm_pymc.alphabet import MarkerPrior
+from nnmm_pymc import activations, alphabet
+from nnmm_pymc.alphabet import MarkerGroups, MarkerPrior
+from nnmm_pymc.data import LatentNodes, latent
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import ACTIVATIONS, Equation
 from nnmm_pymc.priors import Prior
 
-__all__ = ["read_model", "write_model"]
+if TYPE_CHECKING:
+    from nnmm_pymc.registry import NetworkDescription
 
-FILE_KEYS = ("name", "summary", "references", "equation")
+__all__ = ["MARKER_PRIORS", "read_model", "write_model"]
+
+FILE_KEYS = ("name", "summary", "references", "latent", "partial", "equation")
 EQUATION_KEYS = ("formula", "priors", "family")
-#: Functions that a formula in a file may call.
+#: Functions of one word that a formula in a file may call.
 FUNCTIONS = (*ACTIVATIONS, "scale", "center", "standardize", "C")
+#: Calls of the functions of two words.
+PAIR_CALL = re.compile(rf"\b({'|'.join(activations.FUNCTIONS)})\s*\(\s*\w+\s*,\s*\w+\s*\)")
+#: Priors of marker effects by the name that a file calls them.
 MARKER_PRIORS = {
     name: value
     for name in alphabet.__all__
@@ -35,10 +42,8 @@ MARKER_PRIORS = {
 }
 
 
-def read_model(
-    content: Mapping[str, Any], file: str
-) -> tuple[str, str, tuple[str, ...], tuple[Equation, ...]]:
-    """Name, summary, references and equations from the tables of a file called `file`.
+def read_model(content: Mapping[str, Any], file: str) -> dict[str, Any]:
+    """Fields of a `NetworkDescription` from the tables of a file called `file`.
 
     Raises
     ------
@@ -49,14 +54,50 @@ def read_model(
     for key in ("name", "summary"):
         if not isinstance(content.get(key), str):
             raise InputError(f"{file}: key {key!r} must be there and be a text.")
-    references = content.get("references", [])
-    if not isinstance(references, list) or not all(isinstance(r, str) for r in references):
-        raise InputError(f"{file}: key 'references' must be a list of texts.")
     equations = content.get("equation")
     if not isinstance(equations, list) or not equations:
         raise InputError(f"{file}: there is no [[equation]]; a network needs at least one.")
     parsed = tuple(_equation(e, file, f"equation[{k}]") for k, e in enumerate(equations, start=1))
-    return content["name"], content["summary"], tuple(references), parsed
+    partial = _texts(content, "partial", file)
+    left_sides = ["+".join(e.left) for e in parsed]
+    for name in partial:
+        if name not in left_sides:
+            raise InputError(
+                f"{file}: key 'partial' names {name!r}, which is left of no equation; left sides "
+                f"are {', '.join(left_sides)}."
+            )
+    return {
+        "name": content["name"],
+        "summary": content["summary"],
+        "references": _texts(content, "references", file),
+        "equations": parsed,
+        "latent": _latent(content.get("latent", {}), file),
+        "partial": partial,
+    }
+
+
+def _texts(content: Mapping[str, Any], key: str, file: str) -> tuple[str, ...]:
+    value = content.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise InputError(f"{file}: key {key!r} must be a list of texts.")
+    return tuple(value)
+
+
+def _latent(table: Any, file: str) -> dict[str, LatentNodes]:
+    """Layers of latent nodes: their number, or their names."""
+    if not isinstance(table, dict):
+        raise InputError(f"{file}: key 'latent' must be a table, such as {{ hidden = 3 }}.")
+    nodes = {}
+    for layer, value in table.items():
+        where = f"{file}: key 'latent.{layer}'"
+        named = isinstance(value, list) and value and all(isinstance(v, str) for v in value)
+        if not named and (not isinstance(value, int) or isinstance(value, bool)):
+            raise InputError(f"{where} is {value!r}; give the number of nodes or their names.")
+        try:
+            nodes[layer] = latent(value)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+    return nodes
 
 
 def _check_keys(table: Any, known: Sequence[str], file: str, where: str) -> None:
@@ -78,7 +119,7 @@ def _equation(table: Any, file: str, where: str) -> Equation:
     given = table.get("priors", {})
     if not isinstance(given, dict):
         raise InputError(f"{file}: key '{where}.priors' must be a table.")
-    priors = {k: _prior(v, file, f"{where}.priors.{k}", MARKER_PRIORS) for k, v in given.items()}
+    priors = {k: _term_prior(v, file, f"{where}.priors.{k}") for k, v in given.items()}
     try:
         return Equation(formula, priors=priors, family=table.get("family", "gaussian"))
     except InputError as error:
@@ -87,6 +128,7 @@ def _equation(table: Any, file: str, where: str) -> Equation:
 
 def _check_formula(formula: str, file: str, where: str) -> None:
     """Names, operators and calls of known functions only: nothing in it may run as Python."""
+    formula = PAIR_CALL.sub(r"\1", formula)
     odd = re.search(r"[^\w\s~+\-*:()]", formula) or re.search(r"\)\s*\(", formula)
     if odd:
         raise InputError(
@@ -97,8 +139,49 @@ def _check_formula(formula: str, file: str, where: str) -> None:
         if function not in FUNCTIONS:
             raise InputError(
                 f"{file}: key '{where}.formula': function {function!r} is not allowed in a file; "
-                f"functions are {', '.join(FUNCTIONS)}."
+                f"functions are {', '.join(FUNCTIONS)}, and of two omics "
+                f"{', '.join(activations.FUNCTIONS)}."
             )
+
+
+def _term_prior(value: Any, file: str, where: str) -> Any:
+    """The prior of a term: one for all of its columns, or a table of them by column."""
+    by_column = isinstance(value, dict) and value and all(map(_is_table, value.values()))
+    if by_column:
+        return {k: _marker_prior(v, file, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(value, dict) and "groups" in value:
+        return _marker_prior(value, file, where)
+    return _prior(value, file, where, MARKER_PRIORS)
+
+
+def _marker_prior(value: dict[str, Any], file: str, where: str) -> MarkerPrior | MarkerGroups:
+    """A prior of marker effects, or several by group of markers."""
+    if "groups" in value:
+        return _groups(value, file, where)
+    name = value.get("prior")
+    if isinstance(name, str) and name not in MARKER_PRIORS:
+        raise InputError(
+            f"{file}: key '{where}.prior': {name!r} is no prior of marker effects; choose one of "
+            f"{', '.join(MARKER_PRIORS)}."
+        )
+    return _prior(value, file, where, MARKER_PRIORS)
+
+
+def _groups(table: dict[str, Any], file: str, where: str) -> MarkerGroups:
+    _check_keys(table, ("groups", "priors"), file, where)
+    column, priors = table["groups"], table.get("priors")
+    if not isinstance(column, str):
+        raise InputError(f"{file}: key '{where}.groups' must name a column of the marker table.")
+    if not isinstance(priors, dict) or not priors:
+        raise InputError(f"{file}: key '{where}.priors' must be a prior, or a table of them.")
+    if not all(map(_is_table, priors.values())):
+        return MarkerGroups(column, _marker_prior(priors, file, f"{where}.priors"))
+    parts = {k: _marker_prior(v, file, f"{where}.priors.{k}") for k, v in priors.items()}
+    return MarkerGroups(column, parts)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _prior(value: Any, file: str, where: str, classes: Mapping[str, type[MarkerPrior]]) -> Any:
@@ -114,12 +197,15 @@ def _prior(value: Any, file: str, where: str, classes: Mapping[str, type[MarkerP
         known = [*_distribution_parameters(name, file, where, classes), "dims"]
     _check_keys(value, ["prior", *known], file, where)
     parameters = {
-        key: _prior(part, file, f"{where}.{key}", {})
+        key: part if _is_switch(key, part) else _prior(part, file, f"{where}.{key}", {})
         for key, part in value.items()
         if key not in ("prior", "dims")
     }
     if name in classes:
-        return classes[name](**parameters)
+        try:
+            return classes[name](**parameters)
+        except InputError as error:
+            raise InputError(f"{file}: key {where!r}: {error}") from None
     return Prior(name, dims=_dims(value.get("dims"), file, where), **parameters)
 
 

@@ -18,6 +18,7 @@ from nnmm_pymc.priors import Prior
 
 __all__ = [
     "column_scale",
+    "is_deterministic",
     "is_selection",
     "marker_data",
     "node_function",
@@ -118,6 +119,18 @@ def _given(node: Node) -> dict[str, Any]:
 def is_selection(prior: Any) -> bool:
     """Whether a prior is one of marker effects, as weights may have too."""
     return isinstance(prior, MarkerPrior | MarkerGroups | Mapping)
+
+
+def is_deterministic(node: Node, priors: Mapping[str, Any]) -> bool:
+    """Whether a node has no residual: a latent node whose residual variance is given as zero."""
+    variance = priors["residual_variance"]
+    zero = isinstance(variance, int | float | np.ndarray) and not np.any(variance)
+    if zero and not node.hidden:
+        raise InputError(
+            f"Equation {node.equation.formula!r}: a residual variance of zero needs latent nodes, "
+            "but its left side has observed values."
+        )
+    return zero
 
 
 def marker_data(edge: MarkerEdge, node: Node) -> EffectData:

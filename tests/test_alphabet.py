@@ -117,12 +117,26 @@ def bounded(log_value):
     return expit(log_value)
 
 
-def contract(table, weights):
-    """Sum of a table over all nodes, for every hyper-parameter: (H,)."""
-    out = np.tensordot(weights[0], table, 1)
-    for w in weights[1:]:
-        out = np.einsum("hq,hq...->h...", w, out)
+def outer(weights):
+    """Products over some effects of their (H, node) weights: (H, node^m)."""
+    out = np.ones((len(weights[0]), 1))
+    for w in weights:
+        out = (out[:, :, None] * w[:, None, :]).reshape(len(w), -1)
     return out
+
+
+def evidence_of(density, weights):
+    """Likelihood averaged over the variances of all effects, for every hyper-parameter."""
+    half = len(weights) // 2
+    left, right = outer(weights[:half]), outer(weights[half:])
+    return ((left @ density.reshape(left.shape[1], -1)) * right).sum(axis=1)
+
+
+def averaged_prior(weight, weights):
+    """Prior of the nodes of all effects together, averaged over the hyper-parameters."""
+    half = len(weights) // 2
+    joint = (outer(weights[:half]) * weight[:, None]).T @ outer(weights[half:])
+    return joint.reshape([w.shape[1] for w in weights])
 
 
 def moments(column, belief):
@@ -141,31 +155,27 @@ def moments(column, belief):
         column.log_s, column.density, column.mean, column.square, strict=True
     ):
         slab = belief.slab(np.exp(s))
-        here = contract(density, slab)
-        evidence += here
-        posterior = belief.weight * here
-        add("residual", s * posterior.sum(), s**2 * posterior.sum())
-        for name, value in belief.values.items():
-            add(name, value @ posterior, value**2 @ posterior)
+        evidence += evidence_of(density, slab)
+        joint = density * averaged_prior(belief.weight, slab)
+        total = joint.sum()
+        add("residual", s * total, s**2 * total)
         for j in range(p + 1):
             name = "intercept" if j == 0 else f"effect marker={j - 1}"
-            add(name, *(belief.weight @ contract(density * t[..., j], slab) for t in (mean, square)))
+            add(name, np.sum(joint * mean[..., j]), np.sum(joint * square[..., j]))
         own = belief.own and belief.own(np.exp(s))
         for j in range(p):
-            included = slab[j] * (np.arange(column.shape[j]) > 0)
-            add(f"included marker={j}", *[belief.weight @ replaced(density, slab, j, included)] * 2)
+            add(f"included marker={j}", *[total - joint.take(0, axis=j).sum()] * 2)
             if own:
-                both = (belief.weight @ replaced(density, slab, j, part) for part in own[j])
+                parts = ([*slab[:j], part, *slab[j + 1 :]] for part in own[j])
+                both = (np.sum(density * averaged_prior(belief.weight, part)) for part in parts)
                 add(f"{belief.own_name} marker={j}", *both)
-    total = belief.weight @ evidence
-    out = {name: tuple(pair / total) for name, pair in sums.items()}
+    posterior = belief.weight * evidence
+    for name, value in belief.values.items():
+        add(name, value @ posterior, value**2 @ posterior)
+    out = {name: pair / posterior.sum() for name, pair in sums.items()}
     first, second = out["intercept"]
-    out["intercept"] = (first + column.mu, second + 2 * column.mu * first + column.mu**2)
+    out["intercept"] = first + column.mu, second + 2 * column.mu * first + column.mu**2
     return {n: (a, np.sqrt(max(b - a**2, 0.0))) for n, (a, b) in out.items()}, evidence
-
-
-def replaced(table, weights, j, own):
-    return contract(table, [*weights[:j], own, *weights[j + 1 :]])
 
 
 # ---------------------------------------------------------------- priors on the grid
@@ -188,7 +198,7 @@ def quantiles(step, reach=12.0):
     return u, w / w.sum()
 
 
-def log_nodes(prior, k, step=0.5):
+def log_nodes(prior, k, step):
     """Nodes (in logs) and weights of a positive hyper-parameter; one node for a number."""
     if not isinstance(prior, nn.Prior):
         value = np.ravel(prior)
@@ -238,8 +248,8 @@ def spike_and(grid, inclusion, slab):
     return inclusion[:, None] * slab + (1 - inclusion)[:, None] * grid.spike
 
 
-def believe(prior, k, p, grid):
-    """A completed prior of the alphabet for column k."""
+def believe(prior, k, p, grid, step=0.5):
+    """A completed prior of the alphabet for column k; hyper-parameters at quantiles `step` apart."""
     return {
         "RRBLUP": _one_variance,
         "BayesC": _one_variance,
@@ -248,21 +258,21 @@ def believe(prior, k, p, grid):
         "BayesL": _lasso,
         "BayesR": _several_variances,
         "Horseshoe": _horseshoe,
-    }[type(prior).__name__](prior, k, p, grid)
+    }[type(prior).__name__](prior, k, p, grid, step)
 
 
-def _one_variance(prior, k, p, grid):
+def _one_variance(prior, k, p, grid, step):
     values, weight = combine(
-        inclusion=inclusion_nodes(prior.inclusion), slab_variance=log_nodes(prior.slab_variance, k)
+        inclusion=inclusion_nodes(prior.inclusion), slab_variance=log_nodes(prior.slab_variance, k, step)
     )
     slab = spike_and(grid, values["inclusion"], grid.point(values["slab_variance"]))
     return Belief(weight, values, constant(slab, p))
 
 
-def _several_variances(prior, k, p, grid):
+def _several_variances(prior, k, p, grid, step):
     probabilities, w = dirichlet_nodes(prior.class_probabilities.parameters["a"])
     values, weight = combine(
-        row=(np.arange(len(w)), w), slab_variance=log_nodes(prior.slab_variance, k, 0.7)
+        row=(np.arange(len(w)), w), slab_variance=log_nodes(prior.slab_variance, k, step)
     )
     chance = probabilities[values.pop("row")]
     slab = chance[:, :1] * grid.spike
@@ -288,11 +298,11 @@ def averaged(grid, log_variance, log_own, inclusion):
     return out
 
 
-def _own_variance(prior, k, p, grid):
+def _own_variance(prior, k, p, grid, step):
     values, weight = combine(
         inclusion=inclusion_nodes(prior.inclusion),
-        df=log_nodes(prior.df, k, 0.8),
-        scale=log_nodes(prior.scale, k, 0.8),
+        df=log_nodes(prior.df, k, step),
+        scale=log_nodes(prior.scale, k, step),
     )
     df, scale = np.exp(values["df"])[:, None], np.exp(values["scale"])[:, None]
     log_v = np.log(stats.invgamma.ppf(quantiles(0.3)[0], df / 2, scale=df * scale / 2))
@@ -301,8 +311,8 @@ def _own_variance(prior, k, p, grid):
     return Belief(weight, values, constant(slab, p), own, "slab_variance")
 
 
-def _lasso(prior, k, p, grid):
-    values, weight = combine(lambda_squared=log_nodes(prior.lambda_squared, k))
+def _lasso(prior, k, p, grid, step):
+    values, weight = combine(lambda_squared=log_nodes(prior.lambda_squared, k, step))
     rate = 0.5 * np.exp(values["lambda_squared"])[:, None]
     log_tau = np.log(stats.expon.ppf(quantiles(0.3)[0]) / rate)
     always = np.ones(len(weight))
@@ -315,10 +325,10 @@ def _lasso(prior, k, p, grid):
     )
 
 
-def _horseshoe(prior, k, p, grid):
+def _horseshoe(prior, k, p, grid, step):
     values, weight = combine(
-        global_scale=log_nodes(prior.global_scale, k, 0.8),
-        slab_variance=log_nodes(prior.slab_variance, k, 0.8),
+        global_scale=log_nodes(prior.global_scale, k, step),
+        slab_variance=log_nodes(prior.slab_variance, k, step),
     )
     log_local = np.log(stats.halfcauchy.ppf(quantiles(0.3)[0]))[None, :]
     wide = 2 * (values["global_scale"][:, None] + log_local)
@@ -366,7 +376,7 @@ def belief_of(prior, column, columns, markers, grid):
             own, rename = prior.priors[named], f"{named}_{{}}".format
         else:
             own, rename = prior.priors, f"{{}} group={g}".format
-        parts[rename] = (members, believe(own, k, len(members), grid))
+        parts[rename] = (members, believe(own, k, len(members), grid, step=1.0))
     return side_by_side(parts)
 
 

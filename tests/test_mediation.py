@@ -81,7 +81,9 @@ def make_node(name, columns, *parents, terminal=False, **options):
 
 def make_parent(child, parent, n, activation="identity", mask=None):
     scaling = ([0.0] * n, [1.0] * n)
-    return ParentDescription(parent, list(range(n)), f"{child}_{parent}", activation, *scaling, mask)
+    return ParentDescription(
+        parent, list(range(n)), f"{child}_{parent}", activation, *scaling, mask
+    )
 
 
 # Two omics act linearly on a trait that markers reach directly too; two draws of the parameters.
@@ -126,9 +128,7 @@ def test_linear_variances_are_those_of_the_closed_form(genotypes):
         np.testing.assert_allclose(part.variance, row.mean(), rtol=1e-5)
         np.testing.assert_allclose(part.variance_sd, row.std(), rtol=1e-4)
         np.testing.assert_allclose(part.share, (row / total).mean(), rtol=1e-5)
-        np.testing.assert_allclose(
-            part.heritability, (row / (total + residual)).mean(), rtol=1e-5
-        )
+        np.testing.assert_allclose(part.heritability, (row / (total + residual)).mean(), rtol=1e-5)
         lower, upper = np.quantile(row / total, [0.05, 0.95])
         np.testing.assert_allclose([part.share_lower, part.share_upper], [lower, upper], rtol=1e-5)
 
@@ -248,3 +248,152 @@ def test_a_linear_omic_changes_the_trait_by_its_weight(genotypes):
     np.testing.assert_allclose(table["change_upper"], upper, atol=1e-6)
     merit = nn.predict_network(result, genotypes)["ebv"]
     np.testing.assert_allclose(table["expected"] - table["change"], merit, atol=1e-6)
+
+
+def test_a_series_leaves_alone_whom_it_gives_nothing(genotypes):
+    result = linear(genotypes)
+    values = pd.Series(np.linspace(-1, 1, N), PEOPLE).sample(frac=1, random_state=1)
+    values["i5"] = np.nan
+    table = intervene(result, genotypes, omics={"gene1": values}).set_index("individual")
+    natural = MU[:, 0, None] + (centred(genotypes) @ A)[..., 0]
+    change = W[:, 0] * (values.loc[PEOPLE].to_numpy() - natural)
+    np.testing.assert_allclose(table["change"], np.nan_to_num(change.mean(axis=0)), atol=1e-6)
+    assert table.loc["i5", "change_sd"] == 0.0
+
+
+def test_a_marker_acts_directly_and_through_the_omics(genotypes):
+    table = intervene(linear(genotypes), genotypes, markers={"snp1": 2, "snp3": 0.5})
+    step = np.array([2.0, 0.5]) - genotypes[["snp1", "snp3"]].fillna(genotypes.mean()).to_numpy()
+    effects = (D + A @ W)[:, [1, 3], 0]
+    np.testing.assert_allclose(table["change"], (effects @ step.T).mean(axis=0), atol=1e-6)
+
+
+def test_the_average_effect_has_an_interval_of_its_own(genotypes):
+    result = linear(genotypes)
+    options = {"omics": {"gene1": 1.0}, "markers": {"snp1": 0}}
+    one = intervene(result, genotypes, average=True, **options)
+    each = intervene(result, genotypes, **options)
+    assert list(one["trait"]) == ["y"] and "individual" not in one
+    np.testing.assert_allclose(one["change"], each["change"].mean(), rtol=1e-6)
+    # gene1 is held, so the marker acts directly and through gene2 alone.
+    natural = MU[:, 0, None] + (centred(genotypes) @ A)[..., 0]
+    step = -genotypes["snp1"].fillna(genotypes["snp1"].mean()).to_numpy()
+    effect = D[:, 1, 0] + A[:, 1, 1] * W[:, 1, 0]
+    change = (W[:, 0] * (1.0 - natural) + effect[:, None] * step).mean(axis=1)
+    np.testing.assert_allclose(
+        one[["change_lower", "change_upper"]].to_numpy()[0],
+        np.quantile(change, [0.05, 0.95]),
+        rtol=1e-5,
+    )
+
+
+def test_descendants_follow_and_ancestors_do_not(genotypes):
+    result = chain(genotypes)
+    rna = 0.5 + centred(genotypes) @ A[0, :, 0]
+    protein = 0.5 + centred(genotypes) @ A[0, :, 1] + 0.8 * rna
+    through = intervene(result, genotypes, omics={"r": 2.0})["change"]
+    np.testing.assert_allclose(through, (1.5 * 0.8 - 0.5) * (2.0 - rna), atol=1e-6)
+    last = intervene(result, genotypes, omics={"p": 2.0})["change"]
+    np.testing.assert_allclose(last, 1.5 * (2.0 - protein), atol=1e-6)
+    both = intervene(result, genotypes, omics={"p": 2.0, "r": 2.0})["change"]
+    np.testing.assert_allclose(both, last - 0.5 * (2.0 - rna), atol=1e-6)
+
+
+def test_agrees_with_do_on_the_model(genotypes):
+    """gene1 acts on gene2 and the trait, gene2 on the trait, all through tanh; gene1 or 2 is set."""
+    rng = np.random.default_rng(5)
+    tables = {
+        "geno": genotypes,
+        "omics": pd.DataFrame(rng.normal(size=(N, 2)), PEOPLE, OMICS),
+        "pheno": pd.DataFrame(rng.normal(size=(N, 1)), PEOPLE, ["y"]),
+    }
+    network = nn.Network(
+        [nn.Layer(name, table) for name, table in tables.items()],
+        ["gene1 ~ 1 + geno", "gene2 ~ 1 + geno + tanh(gene1)", "y ~ 1 + tanh(gene1) + tanh(gene2)"],
+    )
+    parameters = {
+        "gene1_Intercept": [0.3],
+        "gene1_residual_variance": [0.7],
+        "gene2_Intercept": [-0.4],
+        "gene2_residual_variance": [0.5],
+        "gene2_gene1": [[1.1]],
+        "y_Intercept": [0.2],
+        "y_residual_variance": [0.3],
+        "y_gene1": [[0.9]],
+        "y_gene2": [[-1.3]],
+    }
+    effects = {"gene1_geno": A[0, :, :1], "gene2_geno": A[0, :, 1:]}
+    result = make_result(
+        describe(network.nodes),
+        {name: np.array([value]) for name, value in parameters.items()},
+        {name: value[None] for name, value in effects.items()},
+        genotypes,
+    )
+    for omic, value in (("gene1", 1.2), ("gene2", -0.6)):
+        given = {name: np.array(value, float) for name, value in (parameters | effects).items()}
+        model = pm.do(network.model, given | {omic: np.full((N, 1), value)})
+        mean = model["y"].owner.op.dist_params(model["y"].owner)[0]
+        drawn = pm.draw(mean, draws=3000, random_seed=1)[..., 0]
+        error = drawn.std(axis=0) / np.sqrt(len(drawn))
+        table = intervene(result, genotypes, omics={omic: value})
+        assert error.max() < 0.02
+        assert (np.abs(table["expected"] - drawn.mean(axis=0)) < 4.5 * error).all()
+
+
+def test_functions_of_ones_own_are_followed(genotypes):
+    """y depends on the product of two omics, which is bilinear in their means."""
+    product = FunctionDescription(
+        "product", [("omics", [0], False), ("omics", [1], False)], "y_product", []
+    )
+    nodes = [
+        make_node("omics", OMICS),
+        make_node("y", ["y"], terminal=True, functions=[product]),
+    ]
+    parameters = {
+        "omics_Intercept": MU,
+        "omics_residual_variance": np.zeros((2, 2)),
+        "y_Intercept": np.zeros((2, 1)),
+        "y_product": np.array([[[0.5]], [[2.0]]]),
+        "y_residual_variance": TRAIT_VARIANCE,
+    }
+    result = make_result(nodes, parameters, {"omics_geno": A, "y_geno": D}, genotypes)
+    own = {"functions": {"product": lambda z1, z2: z1 * z2}}
+    z = MU[:, None] + centred(genotypes) @ A
+    weight = np.array([[0.5], [2.0]])
+    change = weight * (1.0 - z[..., 0]) * z[..., 1]
+    table = intervene(result, genotypes, omics={"gene1": 1.0}, **own)
+    np.testing.assert_allclose(table["change"], change.mean(axis=0), atol=1e-5)
+    parts = mediated_heritability(result, genotypes, **own).set_index(["part", "layer"])
+    mediated = (weight * z[..., 0] * z[..., 1]).var(axis=1).mean()
+    np.testing.assert_allclose(
+        parts.loc[("mediated", "functions"), "variance"], mediated, rtol=1e-5
+    )
+    shares = omic_shares(result, genotypes, **own)
+    assert list(shares["source"]) == ["direct", "functions"]
+    np.testing.assert_allclose(shares["share"].sum(), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "Nothing is set"),
+        ({"omics": {"gene9": 1.0}}, r"'gene9' is no omic of the fit \(gene1, gene2\)"),
+        ({"omics": {"y": 1.0}}, "'y' is no omic of the fit"),
+        ({"omics": {"gene1": "high"}}, r"omics\['gene1'\] is 'high'; give one finite number"),
+        ({"omics": {"gene1": pd.Series({"i0": 1.0})}}, "lacks 29 of the 30 individuals"),
+        ({"markers": {"rs1": 1}}, r"'rs1' is no marker of the fit \(snp0, snp1, snp2, ...\)"),
+        ({"markers": {"snp1": 3}}, "a dosage is between 0 and 2"),
+        ({"omics": {"gene1": 1.0}, "probability": 2}, "between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_set_is_refused(genotypes, options, message):
+    with pytest.raises(InputError, match=message):
+        intervene(linear(genotypes), genotypes, **options)
+
+
+def test_genotypes_must_be_those_of_the_layers(genotypes):
+    result = linear(genotypes)
+    with pytest.raises(InputError, match="'chip' is no genotype layer"):
+        mediated_heritability(result, {"chip": genotypes})
+    with pytest.raises(InputError, match="none of its markers"):
+        omic_shares(result, genotypes.add_prefix("other_"))
