@@ -102,7 +102,8 @@ if __name__ == "__main__":
     rows = pd.concat(
         [run(repetition, fold) for repetition in repetitions for fold in range(N_FOLDS)]
     )
-    correlations = rows.pivot_table("correlation", "repetition", "prior", margins=True)
-    means = rows.groupby("prior").mean().drop(columns=["repetition", "correlation"])
+    correlations = rows.pivot_table("correlation", "repetition", "prior", sort=False)
+    correlations.loc["mean"] = correlations.mean()
+    means = rows.groupby("prior", sort=False).mean().drop(columns=["repetition", "correlation"])
     for table in (correlations, means):
         print(table.to_string(float_format=lambda v: f"{v:.4f}"))

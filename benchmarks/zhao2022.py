@@ -27,6 +27,9 @@ PRIORS = {
     "BayesB": nn.BayesB(),
     "BayesC": nn.BayesC(),
     "BayesL": nn.BayesL(),
+    "BayesR": nn.BayesR(),
+    "GBLUP": nn.GBLUP(),
+    "Horseshoe": nn.Horseshoe(),
 }
 
 

@@ -15,9 +15,9 @@ import nnmm_pymc as nn
 # %% [markdown]
 # ## Simulate
 #
-# About 20 of 500 markers act on each of 3 omics. Of the markers with an effect 80 % are
-# "conserved", of the others 10 %; the annotation "random" says nothing. The omics and the trait of
-# the last 200 individuals are set aside.
+# 20 of 500 markers act on each of 3 omics. Of the markers with an effect 80 % are "conserved", of
+# the others 10 %; the annotation "random" says nothing. Omics and trait of the last 200 individuals
+# are set aside.
 
 # %%
 data = nn.simulate(400, 500, 3, n_causal=20, omic_h2=0.4, random_seed=3)
@@ -32,15 +32,14 @@ annotations = pd.DataFrame(
     },
     index=causal.index,
 )
-print(annotations.groupby(causal.rename("has an effect")).mean().round(2), "\n")
 
 # %% [markdown]
 # ## The prior
 #
-# A function of a name and dims that is called inside the PyMC model, where anything may be made. It
-# returns one probability for each marker, which serves all omics; with a last axis of omics,
-# ``(marker, omic)``, each would have its own. The model knows its markers: the rows of the
-# annotations are taken in that order, by name. `name` is "omics_geno_inclusion" here.
+# A function of a name and dims that is called inside the PyMC model, where it may make any
+# variable. It returns one probability for each marker, which serves all omics; a ``(marker, omic)``
+# matrix would give each omic its own. The rows of the annotations are those of the model's markers,
+# by name. `name` is "omics_geno_inclusion" here.
 
 
 # %%
@@ -48,22 +47,22 @@ def annotated(name, dims):
     model = pm.modelcontext(None)
     table = annotations.loc[list(model.coords["marker"])].astype(float)
     model.add_coord("annotation", list(table.columns))
-    # Few markers have an effect: a marker without annotation has one with probability 0.02.
-    intercept = pm.Normal(f"{name}_intercept", -2, 1)
+    # Without annotation about 2 % of the markers have an effect: the normal quantile is -2.
+    baseline = pm.Normal(f"{name}_baseline", -2, 1)
     coefficients = pm.Normal(f"{name}_coefficients", 0, 1, dims="annotation")
-    return pm.math.invprobit(intercept + table.to_numpy() @ coefficients)
+    return pm.math.invprobit(baseline + table.to_numpy() @ coefficients)
 
 
 # %% [markdown]
 # ## Fit it, and plain BayesC
 #
-# `assign_steps` says who updates what: the coefficients have no conjugate update, so NUTS does it.
-# Individuals without omics and trait stay in the layer of genotypes: they get breeding values too.
+# Individuals without omics and trait stay among the genotypes: they get breeding values too. The
+# plan says who updates what: no update of the coefficients is known, so NUTS draws them.
 
 
 # %%
-def fit(prior):
-    network = nn.Network(
+def network(prior):
+    return nn.Network(
         [
             nn.Layer("geno", data.genotypes),
             nn.Layer("omics", data.omics.loc[known]),
@@ -71,13 +70,16 @@ def fit(prior):
         ],
         [nn.Equation("omics ~ 1 + geno", priors={"geno": prior}), "y ~ 1 + tanh(omics)"],
     )
-    print(nn.assign_steps(network.model), "\n")
-    return network.fit(draws=500, tune=300, chains=2, random_seed=1, quiet=True, progressbar=False)
 
 
+networks = {
+    "BayesC": network(nn.BayesC()),
+    "annotated": network(nn.BayesC(inclusion=annotated)),
+}
+print(nn.assign_steps(networks["annotated"].model), "\n")
 results = {
-    "BayesC": fit(nn.BayesC()),
-    "annotated": fit(nn.BayesC(inclusion=annotated)),
+    prior: net.fit(draws=500, tune=300, chains=2, random_seed=1, quiet=True, progressbar=False)
+    for prior, net in networks.items()
 }
 
 # %% [markdown]

@@ -69,9 +69,7 @@ network = nn.Network(
 
 # %%
 print(nn.assign_steps(network.model), "\n")
-result = network.fit(
-    draws=1000, tune=500, chains=2, random_seed=1, quiet=True, progressbar=False
-)
+result = network.fit(draws=1000, tune=500, chains=2, random_seed=1, quiet=True, progressbar=False)
 
 # %% [markdown]
 # ## Alpha

@@ -16,7 +16,7 @@ import nnmm_pymc as nn
 # ## Simulate
 #
 # 300 individuals, 500 markers on five chromosomes that are cut into regions of 10 Mb, and 5 omics.
-# Four regions are causal: each omic has 8 markers with an effect in them, its own ones.
+# Four regions are causal: 8 of their markers, drawn anew for each omic, have an effect on it.
 
 # %%
 truth = ["chr1:30", "chr2:70", "chr4:10", "chr5:50"]
@@ -31,7 +31,9 @@ settings = {"n_individuals": 300, "n_markers": 500, "n_omics": 5, "omic_h2": 0.3
 region = regions_of(nn.simulate(**settings).map)  # places do not depend on the effects
 inside = list(region.index[region.isin(truth)])
 data = nn.simulate(**settings, connections={f"omic{k}": inside for k in range(1, 6)}, n_causal=8)
-print(f"{len(inside)} of 500 markers are in the {len(truth)} causal regions of {region.nunique()}\n")
+print(
+    f"{len(inside)} of 500 markers are in the {len(truth)} causal regions of {region.nunique()}\n"
+)
 
 # %% [markdown]
 # ## The prior
@@ -59,16 +61,22 @@ def shared(name, dims):
 
 
 # %%
-def fit(prior):
-    network = nn.Network(
+def network(prior):
+    return nn.Network(
         [nn.Layer("geno", data.genotypes), nn.Layer("omics", data.omics)],
         nn.Equation("omics ~ 1 + geno", priors={"geno": prior}),
     )
-    print(nn.assign_steps(network.model), "\n")
-    return network.fit(draws=500, tune=500, chains=2, random_seed=1, quiet=True, progressbar=False)
 
 
-results = {"BayesC": fit(nn.BayesC()), "shared regions": fit(nn.BayesC(inclusion=shared))}
+networks = {
+    "BayesC": network(nn.BayesC()),
+    "shared regions": network(nn.BayesC(inclusion=shared)),
+}
+print(nn.assign_steps(networks["shared regions"].model), "\n")
+results = {
+    prior: net.fit(draws=500, tune=500, chains=2, random_seed=1, quiet=True, progressbar=False)
+    for prior, net in networks.items()
+}
 
 # %% [markdown]
 # ## Regions

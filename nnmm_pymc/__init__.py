@@ -30,10 +30,13 @@ from nnmm_pymc.distributions import MarkerEffects as MarkerEffects
 from nnmm_pymc.distributions import genetic_value as genetic_value
 from nnmm_pymc.errors import InputError as InputError
 from nnmm_pymc.formula import Equation as Equation
+from nnmm_pymc.intervene import intervene as intervene
 from nnmm_pymc.io import read_genotypes as read_genotypes
 from nnmm_pymc.io import read_relationship as read_relationship
 from nnmm_pymc.io import read_table as read_table
 from nnmm_pymc.log_density import with_log_densities as with_log_densities
+from nnmm_pymc.mediation import mediated_heritability as mediated_heritability
+from nnmm_pymc.mediation import omic_shares as omic_shares
 from nnmm_pymc.network import Layer as Layer
 from nnmm_pymc.network import Network as Network
 from nnmm_pymc.network import predict_network as predict_network

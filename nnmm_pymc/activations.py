@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, ndtr
 
-__all__ = ["FUNCTIONS", "LEAK", "NUMPY_ACTIVATIONS", "gaussian_moments", "pytensor_activation"]
+__all__ = [
+    "FUNCTIONS",
+    "LEAK",
+    "NUMPY_ACTIVATIONS",
+    "SLOPES",
+    "gaussian_moments",
+    "pytensor_activation",
+]
 
 #: Slope of the leaky relu left of zero.
 LEAK = 0.01
@@ -19,6 +26,15 @@ NUMPY_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "sigmoid": expit,
     "relu": lambda z: np.maximum(z, 0.0),
     "leaky_relu": lambda z: np.where(z > 0.0, z, LEAK * z),
+}
+
+#: Derivatives of the activations.
+SLOPES: dict[str, Callable[[Any], Any]] = {
+    "identity": np.ones_like,
+    "tanh": lambda z: 1.0 - np.tanh(z) ** 2,
+    "sigmoid": lambda z: expit(z) * expit(-z),
+    "relu": lambda z: np.where(z > 0.0, 1.0, 0.0),
+    "leaky_relu": lambda z: np.where(z > 0.0, 1.0, LEAK),
 }
 
 Activation = str | Callable[[Any], Any]

@@ -163,22 +163,24 @@ class BayesC(MarkerPrior):
 class BayesA(MarkerPrior):
     r"""Every marker has an effect with a variance of its own: a t distribution.
 
-    .. math:: a_j \sim N(0, v_j), \quad v_j \sim InverseGamma(\nu/2, \nu S/2)
+    .. math:: a_j \sim N(0, v_j), \quad v_j = S u_j, \quad u_j \sim InverseGamma(\nu/2, \nu/2)
 
-    so that :math:`a_j` is t with :math:`\nu` degrees of freedom and squared scale S. The full
-    conditional of :math:`v_j` is :math:`InverseGamma(\nu/2 + 1/2, \nu S/2 + a_j^2/2)`; with a Gamma
-    prior that of S is a Gamma; :math:`\nu` is slice-sampled.
+    so that :math:`v_j` is scaled inverse chi-square and :math:`a_j` is t with :math:`\nu` degrees
+    of freedom and squared scale S. The full conditional of :math:`u_j` is
+    :math:`InverseGamma(\nu/2 + 1/2, \nu/2 + a_j^2/(2S))`; that of S, with an inverse gamma prior
+    and m effects that are not zero, :math:`InverseGamma(\alpha + m/2, \beta + \sum
+    a_j^2/(2u_j))`; :math:`\nu` is slice-sampled.
 
     Parameters
     ----------
     slab_variance : Prior or callable, optional
-        Prior of each marker's variance, instead of `df` and `scale`.
+        Prior of each marker's variance :math:`v_j`, instead of `df` and `scale`.
     df : number, Prior or callable
         Degrees of freedom :math:`\nu`.
     scale : number, Prior or callable, optional
-        S, the scale of the scaled inverse chi-square; by default :math:`V (5 - 2)/5`, which with 5
-        degrees of freedom makes V, the marker variance of `MarkerPrior`, the mean of :math:`v_j`.
-        ``Prior("Gamma", ...)`` learns it.
+        S; by default a scaled inverse chi-square prior with 5 degrees of freedom and mean
+        :math:`V (5 - 2)/5`, which with :math:`\nu = 5` makes V, the marker variance of
+        `MarkerPrior`, the mean of :math:`v_j`. JWAS fixes it there: give the number.
 
     References
     ----------

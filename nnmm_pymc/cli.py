@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -17,16 +18,17 @@ import typer
 import xarray as xr
 
 from nnmm_pymc import store
-from nnmm_pymc.alphabet import RRBLUP, BayesC, MarkerPrior
+from nnmm_pymc.alphabet import MarkerPrior
 from nnmm_pymc.data import Table
 from nnmm_pymc.demo import run_demo
 from nnmm_pymc.diagnose import ConvergenceWarning, diagnose
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import ACTIVATIONS, Equation
 from nnmm_pymc.io import read_genotypes, read_table
-from nnmm_pymc.network import Layer, Network
+from nnmm_pymc.io.text import TextFile, as_path
+from nnmm_pymc.model_file import MARKER_PRIORS
 from nnmm_pymc.prediction import overlap, predict_network
-from nnmm_pymc.registry import list_models, load_model
+from nnmm_pymc.registry import NetworkDescription, list_models, load_model
 from nnmm_pymc.summarise import breeding_values, heritability, marker_effects, weights
 
 __all__ = ["app", "main"]
@@ -39,7 +41,7 @@ app = typer.Typer(
     help="Bayesian networks from genotypes through omics to phenotypes.",
 )
 
-PRIORS = {"bayesc": BayesC, "rrblup": RRBLUP}
+PRIORS = {name.lower(): prior for name, prior in MARKER_PRIORS.items() if name != "MarkerPrior"}
 
 Out = Annotated[Path, typer.Option(help="Folder for the result; made if absent.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result in --out.")]
@@ -88,10 +90,27 @@ def fit_command(
         list[str] | None,
         typer.Option(help="Columns of the phenotypes, by commas; all numeric ones if absent."),
     ] = None,
-    activation: Annotated[str, typer.Option(help=f"One of {', '.join(ACTIVATIONS)}.")] = "identity",
+    model: Annotated[
+        str | None, typer.Option(help="Name in 'nnmm models', or a .toml file; has the equations.")
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FILE: a layer of the model besides geno, omics and pheno."),
+    ] = None,
+    connections: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="LAYER=FILE: below a header, a column of the layer and what reaches it, line by "
+            "line; other columns are reached by all."
+        ),
+    ] = None,
+    activation: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(ACTIVATIONS)}; identity if absent.")
+    ] = None,
     prior: Annotated[
-        Literal["bayesc", "rrblup"], typer.Option(help="Of the marker effects.")
-    ] = "bayesc",
+        str | None,
+        typer.Option(help=f"Of the marker effects: {', '.join(PRIORS)}; bayesc if absent."),
+    ] = None,
     omics_columns: Annotated[
         str | None, typer.Option(help="Omics to use, separated by commas.")
     ] = None,
@@ -118,25 +137,37 @@ def fit_command(
 ) -> None:
     """Fit a network to files and write its result and tables."""
     _check_free(out, overwrite)
-    _check_activation(activation, omics is not None)
+    own = {"--activation": activation, "--prior": prior, "--covariates": covariates}
+    _check_own_equations(model, {**own, "--direct": direct})
+    about_omics = {"--activation": activation not in (None, "identity"), "--direct": direct}
+    _check_omics(omics, {**about_omics, "--omics-columns": omics_columns})
+    description = None if model is None else load_model(model)
     geno = read_genotypes(genotypes, maf=maf, transposed=transposed)
-    pheno = read_table(phenotypes, id_column=id_column)
-    layers = [Layer("geno", geno), Layer("pheno", pheno)]
+    layers: dict[str, Any] = {"geno": geno}
     if omics is not None:
         table = read_table(omics, transposed=transposed)
-        columns = _split(omics_columns) or list(table.frame.columns)
-        chosen = pd.DataFrame(table.numeric(columns), table.individuals, columns)
-        layers.insert(1, Layer("omics", read_table(chosen, name=table.source)))
-    elif omics_columns or direct:
-        raise InputError("--omics-columns and --direct are about omics; give --omics too.")
-    factors = _split(covariates)
-    chosen_traits = _split(",".join(traits or [])) or _numeric_columns(pheno, factors)
-    markers = PRIORS[prior]()
-    equations = _equations(chosen_traits, factors, activation, omics is not None, direct, markers)
-    network = Network(layers, equations)
-    print(f"{geno.source}: {geno.report}\n\n{network.alignment}\n\nEquations:")
-    print("\n".join(f"  {equation.formula}" for equation in equations))
-    print(f"Marker effects: {markers!r}\n")
+        layers["omics"] = _columns(table, _split(omics_columns) or list(table.frame.columns))
+    layers |= _named_files("--layer", layer, taken=("geno", "omics", "pheno", "connections"))
+    pheno = read_table(phenotypes, id_column=id_column)
+    factors, chosen = _split(covariates), _split(",".join(traits or []))
+    if description is None:
+        chosen = chosen or _numeric_columns(pheno, factors)
+        markers = PRIORS[prior or "bayesc"]()
+        description = _from_options(
+            chosen, factors, activation or "identity", omics is not None, direct, markers
+        )
+    elif any(e.left == ("pheno",) for e in description.equations):
+        pheno = _columns(pheno, chosen or _numeric_columns(pheno, []))
+    elif chosen:
+        raise InputError(f"--traits: the equations of {model} name their traits; leave it out.")
+    layers["pheno"] = pheno
+    files = _named_files("--connections", connections)
+    connected = {name: _parents(file) for name, file in files.items()}
+    network = description.network(connected, **layers)
+    print(f"{geno.source}: {geno.report}\n\n{network.alignment}\n\n{description}\n")
+    for name, parents in connected.items():
+        total = sum(map(len, parents.values()))
+        print(f"{files[name]}: {total} connections of {len(parents)} columns of {name}.\n")
     print("Sampling (the first time compiles for some seconds):", flush=True)
     with _convergence_said_later():
         result = network.fit(draws, tune, chains, cores, random_seed=seed)
@@ -211,13 +242,60 @@ def _numeric_columns(phenotypes: Table, covariates: list[str]) -> list[str]:
     return names
 
 
-def _check_activation(activation: str, omics: bool) -> None:
-    if activation not in ACTIVATIONS:
-        raise InputError(
-            f"--activation {activation} is not known; give one of {', '.join(ACTIVATIONS)}."
-        )
-    if activation != "identity" and not omics:
-        raise InputError(f"--activation {activation} is about omics; give --omics too.")
+def _columns(table: Table, columns: list[str]) -> Table:
+    """Some columns of a table, all of numbers."""
+    frame = pd.DataFrame(table.numeric(columns), table.individuals, columns)
+    return read_table(frame, name=table.source)
+
+
+def _named_files(
+    option: str, values: list[str] | None, taken: Collection[str] = ()
+) -> dict[str, Path]:
+    """Values NAME=FILE of an option, by name."""
+    files: dict[str, Path] = {}
+    for value in values or []:
+        name, _, path = value.partition("=")
+        if not name or not path:
+            raise InputError(f"{option} {value} is not understood; write {option} NAME=FILE.")
+        if name in files or name in taken:
+            raise InputError(f"{option} {value}: {name!r} has a file already, or must be renamed.")
+        files[name] = Path(path)
+    return files
+
+
+def _parents(path: Path) -> dict[str, list[str]]:
+    """Connections: what reaches each column, from a file of two columns."""
+    text = TextFile(as_path(path), path.name, None)
+    parents: dict[str, list[str]] = {}
+    for number, line in text:
+        child, rest = text.split_name(line)
+        parent = rest.decode().strip()
+        if text.fields != 2 or not child.strip() or not parent:
+            raise InputError(
+                f"{path.name}: line {number} must have two fields: a column of the layer, and a "
+                "marker or omic that reaches it."
+            )
+        parents.setdefault(child.strip(), []).append(parent)
+    if text.id_name in parents:
+        raise InputError(f"{path.name}: the first line must be a header, such as omic,marker.")
+    return parents
+
+
+def _check_own_equations(model: str | None, options: Mapping[str, Any]) -> None:
+    """Refuse options that make equations beside a model, and values that are not known."""
+    for option, value in options.items():
+        if model is not None and value:
+            raise InputError(f"{option} makes equations, but --model {model} has its own.")
+    for option, known in (("--activation", ACTIVATIONS), ("--prior", PRIORS)):
+        value = options[option]
+        if value is not None and value not in known:
+            raise InputError(f"{option} {value} is not known; give one of {', '.join(known)}.")
+
+
+def _check_omics(omics: Path | None, options: Mapping[str, Any]) -> None:
+    for option, value in options.items():
+        if value and omics is None:
+            raise InputError(f"{option} is about omics; give --omics too.")
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
@@ -226,14 +304,14 @@ def _check_free(out: Path, overwrite: bool) -> None:
         raise InputError(f"{out} has a result already; name another --out or add --overwrite.")
 
 
-def _equations(
+def _from_options(
     traits: list[str],
     covariates: list[str],
     activation: str,
     omics: bool,
     direct: bool,
     markers: MarkerPrior,
-) -> list[Equation]:
+) -> NetworkDescription:
     """The equation of the omics, if there are any, and one for each trait."""
     inner = "omics" if activation == "identity" else f"{activation}(scale(omics))"
     genotyped = direct or not omics
@@ -243,7 +321,7 @@ def _equations(
     for trait in traits:
         formula = f"{trait} ~ {' + '.join(terms)}"
         equations.append(Equation(formula, priors=priors if genotyped else {}))
-    return equations
+    return NetworkDescription("Equations", "from the options", (), tuple(equations))
 
 
 def _convergence_said_later() -> warnings.catch_warnings:

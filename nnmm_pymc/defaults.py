@@ -138,7 +138,7 @@ def _(prior: BayesA, data: EffectData) -> BayesA:
     if prior.slab_variance is not None or prior.scale is not None:
         return prior
     mean = data.marker_variance / _prior_mean(prior.inclusion)
-    return replace(prior, scale=mean * (VARIANCE_DF - 2) / VARIANCE_DF)
+    return replace(prior, scale=variance_prior(mean * (VARIANCE_DF - 2) / VARIANCE_DF))
 
 
 @complete.register(GBLUP)

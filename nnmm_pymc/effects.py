@@ -191,12 +191,13 @@ def _(prior: MarkerPrior, scope: _Scope) -> tuple[Any, Any]:
 
 @_parameters.register(BayesA)
 def _(prior: BayesA, scope: _Scope) -> tuple[Any, Any]:
-    own = prior.slab_variance
-    if own is None:
-        df, scale = scope.hyper(prior.df, "df"), scope.hyper(prior.scale, "scale")
-        own = Prior("InverseGamma", alpha=0.5 * df, beta=0.5 * df * scale)
-    inclusion = scope.hyper(prior.inclusion, "inclusion")
-    return inclusion[..., None], scope.hyper(own, "slab_variance", own=True)[..., None]
+    inclusion = scope.hyper(prior.inclusion, "inclusion")[..., None]
+    if prior.slab_variance is not None:
+        return inclusion, scope.hyper(prior.slab_variance, "slab_variance", own=True)[..., None]
+    df, scale = scope.hyper(prior.df, "df"), scope.hyper(prior.scale, "scale")
+    # Variances relative to the scale: those of excluded markers say nothing about it.
+    unit = Prior("InverseGamma", alpha=0.5 * df, beta=0.5 * df)
+    return inclusion, (scale * scope.hyper(unit, "relative_variance", own=True))[..., None]
 
 
 @_parameters.register(BayesL)

@@ -49,7 +49,7 @@ class Term:
 
     @property
     def call(self) -> tuple[str, tuple[str, ...]] | None:
-        """Function and arguments of a label such as ``f(z1,z2)``; None where it is another thing."""
+        """Function and arguments of a label such as ``f(z1,z2)``; None for any other label."""
         try:
             node = ast.parse(self.label, mode="eval").body
         except SyntaxError:

@@ -71,7 +71,8 @@ class NodeFunction:
         """The function as compiled code of its arguments and parameters."""
         if self._compiled is None:
             inputs = [pt.dmatrix() if rank == 2 else pt.dvector() for rank in self.ranks]
-            with pm.Model() as model:
+            # No part of a model that is being built around it.
+            with pm.Model(model=None) as model:
                 out = self(inputs)
             names = {rv.name: rv.type() for rv in model.free_RVs}
             out = graph_replace(

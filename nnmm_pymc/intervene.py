@@ -39,7 +39,7 @@ def intervene(
     functions: Functions | None = None,
     probability: float = 0.9,
 ) -> pd.DataFrame:
-    r"""Expected traits under do(omic = value) and do(marker = dosage), and the change they make.
+    """Expected traits under do(omic = value) and do(marker = dosage), and the change they make.
 
     The answer is causal only if the network is: nothing left out of it may act both on an omic that
     is set and, other than through it, on a trait (or on an omic between the two). A marker that is

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import pymc as pm
@@ -145,26 +145,15 @@ def _check_formula(formula: str, file: str, where: str) -> None:
 
 
 def _term_prior(value: Any, file: str, where: str) -> Any:
-    """The prior of a term: one for all of its columns, or a table of them by column."""
-    by_column = isinstance(value, dict) and value and all(map(_is_table, value.values()))
-    if by_column:
-        return {k: _marker_prior(v, file, f"{where}.{k}") for k, v in value.items()}
+    """The prior of a term: one, or a table of them by column or by group of markers."""
     if isinstance(value, dict) and "groups" in value:
-        return _marker_prior(value, file, where)
-    return _prior(value, file, where, MARKER_PRIORS)
-
-
-def _marker_prior(value: dict[str, Any], file: str, where: str) -> MarkerPrior | MarkerGroups:
-    """A prior of marker effects, or several by group of markers."""
-    if "groups" in value:
         return _groups(value, file, where)
-    name = value.get("prior")
-    if isinstance(name, str) and name not in MARKER_PRIORS:
-        raise InputError(
-            f"{file}: key '{where}.prior': {name!r} is no prior of marker effects; choose one of "
-            f"{', '.join(MARKER_PRIORS)}."
-        )
-    return _prior(value, file, where, MARKER_PRIORS)
+    if not _all_tables(value):
+        return _prior(value, file, where, MARKER_PRIORS)
+    return {
+        column: (_groups if "groups" in prior else _marker_prior)(prior, file, f"{where}.{column}")
+        for column, prior in value.items()
+    }
 
 
 def _groups(table: dict[str, Any], file: str, where: str) -> MarkerGroups:
@@ -172,16 +161,25 @@ def _groups(table: dict[str, Any], file: str, where: str) -> MarkerGroups:
     column, priors = table["groups"], table.get("priors")
     if not isinstance(column, str):
         raise InputError(f"{file}: key '{where}.groups' must name a column of the marker table.")
-    if not isinstance(priors, dict) or not priors:
-        raise InputError(f"{file}: key '{where}.priors' must be a prior, or a table of them.")
-    if not all(map(_is_table, priors.values())):
+    if not _all_tables(priors):
         return MarkerGroups(column, _marker_prior(priors, file, f"{where}.priors"))
-    parts = {k: _marker_prior(v, file, f"{where}.priors.{k}") for k, v in priors.items()}
-    return MarkerGroups(column, parts)
+    by_group = {k: _marker_prior(v, file, f"{where}.priors.{k}") for k, v in priors.items()}
+    return MarkerGroups(column, by_group)
 
 
-def _is_table(value: Any) -> bool:
-    return isinstance(value, dict)
+def _marker_prior(table: Any, file: str, where: str) -> MarkerPrior:
+    name = table.get("prior") if isinstance(table, dict) else None
+    if not isinstance(name, str) or name not in MARKER_PRIORS:
+        raise InputError(
+            f"{file}: key '{where}.prior' must name a prior of marker effects: "
+            f"{', '.join(MARKER_PRIORS)}."
+        )
+    return _prior(table, file, where, MARKER_PRIORS)
+
+
+def _all_tables(value: Any) -> TypeGuard[dict[str, dict[str, Any]]]:
+    tables = isinstance(value, dict) and all(isinstance(v, dict) for v in value.values())
+    return bool(value) and tables
 
 
 def _prior(value: Any, file: str, where: str, classes: Mapping[str, type[MarkerPrior]]) -> Any:
@@ -197,7 +195,9 @@ def _prior(value: Any, file: str, where: str, classes: Mapping[str, type[MarkerP
         known = [*_distribution_parameters(name, file, where, classes), "dims"]
     _check_keys(value, ["prior", *known], file, where)
     parameters = {
-        key: part if _is_switch(key, part) else _prior(part, file, f"{where}.{key}", {})
+        key: _flag(part, file, f"{where}.{key}")
+        if key == "classes"
+        else _prior(part, file, f"{where}.{key}", {})
         for key, part in value.items()
         if key not in ("prior", "dims")
     }
@@ -222,6 +222,12 @@ def _distribution_parameters(
     return [p.name for p in parameters if p.kind not in variadic]
 
 
+def _flag(value: Any, file: str, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(f"{file}: key {where!r} is {value!r}; give true or false.")
+    return value
+
+
 def _number(value: Any, file: str, where: str) -> Any:
     numbers = value if isinstance(value, list) else [value]
     if isinstance(value, list) and any(isinstance(v, list) for v in value):
@@ -243,29 +249,39 @@ def _dims(value: Any, file: str, where: str) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def write_model(
-    name: str, summary: str, references: Sequence[str], equations: Sequence[Equation], file: str
-) -> str:
+def write_model(model: NetworkDescription, file: str) -> str:
     """The text of a file called `file`; priors that were not given are left out.
 
     Raises
     ------
     InputError
-        If an equation has connections, or a prior is a function or another object of Python.
+        If a function of an equation is not built in, or a prior is a function, another object of
+        Python, or names markers.
     """
-    head = {"name": name, "summary": summary, "references": list(references)}
+    head: dict[str, Any] = {
+        "name": model.name,
+        "summary": model.summary,
+        "references": model.references,
+    }
+    left = {"+".join(e.left): e for e in model.equations}
+    partial = [k for k, e in left.items() if k in model.partial or e.connections is not None]
+    if partial:
+        head["partial"] = partial
     lines = [f"{key} = {_toml(value, file)}" for key, value in head.items()]
-    for equation in equations:
+    if model.latent:
+        lines.append(f"latent = {_table(model.latent, file)}")
+    for equation in model.equations:
         lines += _equation_lines(equation, file)
     return "\n".join(lines) + "\n"
 
 
 def _equation_lines(equation: Equation, file: str) -> list[str]:
-    if equation.connections is not None:
-        raise InputError(
-            f"Equation {equation.formula!r} has connections, which name markers or omics of its "
-            "data and cannot be saved; save the network without them."
-        )
+    for name, function in equation.functions.items():
+        if activations.FUNCTIONS.get(name) is not function:
+            raise InputError(
+                f"Equation {equation.formula!r} has a function of your own, {name!r}, which a file "
+                f"cannot hold; those built in are {', '.join(activations.FUNCTIONS)}."
+            )
     lines = ["", "[[equation]]", f"formula = {_toml(equation.formula, file)}"]
     if equation.family != "gaussian":
         lines.append(f"family = {_toml(equation.family, file)}")
@@ -285,19 +301,47 @@ def _toml(value: Any, where: str) -> str:
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, np.ndarray | np.generic):
         return _toml(value.tolist(), where)
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(v, where) for v in value) + "]"
+    if isinstance(value, LatentNodes):
+        count = len(value.names)
+        return _toml(count if value == latent(count) else value.names, where)
+    return _table(_parts(value, where), where)
+
+
+def _parts(value: Any, where: str) -> Mapping[Any, Any]:
+    """The keys and values of a prior."""
+    if isinstance(value, Mapping):
+        return value
     if isinstance(value, Prior):
-        parts = {"prior": value.name, **value.parameters}
-        if value.dims is not None:
-            parts["dims"] = list(value.dims)
-    elif type(value) in MARKER_PRIORS.values():
+        dims = {} if value.dims is None else {"dims": value.dims}
+        return {"prior": value.name, **value.parameters, **dims}
+    if isinstance(value, MarkerGroups):
+        if not isinstance(value.groups, str):
+            raise InputError(
+                f"{where}: its groups name markers of the data and cannot be written to a file; "
+                "give the name of a column of the marker table."
+            )
+        return {"groups": value.groups, "priors": value.priors}
+    if type(value) in MARKER_PRIORS.values():
         given = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
-        parts = {"prior": type(value).__name__} | {k: v for k, v in given.items() if v is not None}
-    else:
-        raise InputError(
-            f"{where}: {value!r} cannot be written to a file; give numbers or Prior objects."
-        )
-    return "{ " + ", ".join(f"{_key(k)} = {_toml(v, where)}" for k, v in parts.items()) + " }"
+        kept = {k: v for k, v in given.items() if v is not None and v is not False}
+        return {"prior": type(value).__name__, **kept}
+    raise InputError(
+        f"{where}: {value!r} cannot be written to a file; give numbers or Prior objects."
+    )
+
+
+def _table(parts: Mapping[Any, Any], where: str) -> str:
+    for key in parts:
+        if isinstance(key, tuple):
+            raise InputError(
+                f"{where}: a file cannot hold the prior that columns {', '.join(map(str, key))} "
+                "share; give each column, or '*', a prior of its own."
+            )
+    inside = ", ".join(f"{_key(str(k))} = {_toml(v, where)}" for k, v in parts.items())
+    return f"{{ {inside} }}"

@@ -11,6 +11,7 @@ else a mean over draws of u_i, weighted by the density of what is observed and d
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,9 @@ __all__ = ["Cells", "predictive"]
 
 Functions = Mapping[str, Callable[..., Any]]
 Means = dict[str, np.ndarray]
+
+#: Effective draws of missing omics below which a mean over them is not to be trusted.
+LEAST_EFFECTIVE = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,10 +175,12 @@ def _sampled(
     shape = (len(batch.index), cells.n)
     variance = {n.name: batch.parameters[n.residual_variance] for n in nodes}
     variance = {name: v.reshape(len(v), 1, -1) for name, v in variance.items()}
+    if not any(variance[n.name].any() for n in nodes if not n.terminal):
+        imputations = 1  # nodes without residual are known by their parents
     roots = [n for n in nodes if not _depends(n)]
     fixed = _at_means(roots, batch, cells, {}, functions)
     means = {n.name: np.zeros((*shape, len(n.columns))) for n in nodes if n.terminal}
-    joint, marginal = np.full(shape, -np.inf), np.full(shape, -np.inf)
+    joint, marginal, square = (np.full(shape, -np.inf) for _ in range(3))
     for _ in range(imputations):
         drawn: Means = {}
         at: Means = {}
@@ -192,10 +198,24 @@ def _sampled(
             drawn[name] = np.where(np.isnan(given), at[name] + residual, given)
         joint = np.logaddexp(joint, of_given + of_chosen)
         marginal = np.logaddexp(marginal, of_given)
+        square = np.logaddexp(square, 2 * (of_given + of_chosen))
         share = np.exp(of_given - marginal)[..., None]
         for name, mean in means.items():
             mean += share * (at[name] - mean)
+    _warn_if_few(np.exp(2 * joint - square), imputations)
     return means, joint - marginal
+
+
+def _warn_if_few(effective: np.ndarray, imputations: int) -> None:
+    """Warn of individuals for which few draws (effective numbers, draw by individual) count."""
+    doubtful = int((np.median(effective, axis=0) < min(LEAST_EFFECTIVE, 0.9 * imputations)).sum())
+    if doubtful:
+        warnings.warn(
+            f"Fewer than {LEAST_EFFECTIVE} of {imputations} draws of the missing omics of "
+            f"{doubtful} individuals agree with what is observed after them in the network; raise "
+            "imputations=.",
+            stacklevel=2,
+        )
 
 
 class _NoResiduals:
@@ -225,5 +245,7 @@ def _bare(node: NodeDescription) -> NodeDescription:
 
 def _log_normal(values: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Log density of the values that are there, summed over the columns."""
+    if np.isnan(values).all():
+        return np.zeros(mean.shape[:-1])
     density = -0.5 * ((values - mean) ** 2 / variance + np.log(2 * np.pi * variance))
     return np.where(np.isnan(values), 0.0, density).sum(axis=-1)

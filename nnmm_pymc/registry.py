@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from nnmm_pymc.data import LatentNodes
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import Equation
 from nnmm_pymc.model_file import read_model, write_model
@@ -30,20 +31,32 @@ class NetworkDescription:
     name, summary : str
     references : tuple of str
     equations : tuple of Equation
+    latent : dict
+        From a layer to its latent nodes (`nnmm_pymc.data.latent`).
+    partial : tuple of str
+        Left sides of the equations whose connections must come with the data: those of a partially
+        connected network.
     """
 
     name: str
     summary: str
     references: tuple[str, ...]
     equations: tuple[Equation, ...]
+    latent: Mapping[str, LatentNodes] = field(default_factory=dict)
+    partial: tuple[str, ...] = ()
 
-    def network(self, **layers: Any) -> Network:
+    def network(self, connections: Mapping[str, Any] | None = None, **layers: Any) -> Network:
         """The network of these equations with data.
 
         Parameters
         ----------
+        connections : mapping, optional
+            From the left side of an equation to its connections, as in `Equation`:
+            ``{"omics": {"gene1": ["snp3", "snp7"], ...}}``. Or from a term that only one equation
+            has to the connections of that term. Other equations keep their own.
         **layers
             Data by the name that the equations use, as for `Layer`: ``geno=..., pheno=...``.
+            Layers of latent nodes need none; ``hidden=latent(5)`` changes their number.
 
         Returns
         -------
@@ -52,15 +65,59 @@ class NetworkDescription:
         Raises
         ------
         InputError
-            If a layer is lacking, or used by no equation.
+            If a layer is lacking, or used by no equation; if connections are lacking, or are of no
+            equation or of several.
         """
-        return Network([Layer(name, data) for name, data in layers.items()], self.equations)
+        lacking = {name: nodes for name, nodes in self.latent.items() if name not in layers}
+        given = [Layer(name, data) for name, data in (layers | lacking).items()]
+        return Network(given, self._connected(connections or {}))
+
+    def _connected(self, connections: Mapping[str, Any]) -> tuple[Equation, ...]:
+        """The equations with these connections."""
+        found: dict[str, dict[str, Any]] = {}
+        for key, value in connections.items():
+            if not isinstance(value, Mapping):
+                raise InputError(
+                    f"The connections of {key!r} are {value!r}; give a mapping from columns to the "
+                    "markers or omics that reach them."
+                )
+            name = self._equation_of(key)
+            found.setdefault(name, {}).update(value if name == key else {key: value})
+        equations = {"+".join(e.left): e for e in self.equations}
+        for name, value in found.items():
+            equations[name] = replace(equations[name], connections=value)
+        for name in self.partial:
+            if equations[name].connections is None:
+                raise InputError(
+                    f"Model {self.name!r} is partially connected: {name!r} needs connections, "
+                    "which say by name what reaches each of its columns."
+                )
+        return tuple(equations.values())
+
+    def _equation_of(self, key: str) -> str:
+        """Left side of the equation that connections speak of, by its left side or a term."""
+        by_term = []
+        for equation in self.equations:
+            name = "+".join(equation.left)
+            if key == name:
+                return name
+            if key in {word for t in equation.terms for word in (t.label, *t.names)}:
+                by_term.append(name)
+        if len(by_term) == 1:
+            return by_term[0]
+        where = f"of several equations ({', '.join(by_term)})" if by_term else "of no equation"
+        left = ", ".join("+".join(e.left) for e in self.equations)
+        raise InputError(
+            f"Connections are given for {key!r}, which is a term {where}; name a left side: {left}."
+        )
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.summary}"]
         for equation in self.equations:
             lines.append(f"  {equation.formula}")
             lines += [f"    {term}: {prior!r}" for term, prior in equation.priors.items()]
+        lines += [f"  latent {k}: {', '.join(v.names)}" for k, v in self.latent.items()]
+        lines += [f"  connections of {name}: to be given with the data" for name in self.partial]
         return "\n".join([*lines, *(f"  {r}" for r in self.references)])
 
 
@@ -123,6 +180,9 @@ def save_model(
 ) -> None:
     """Write the equations of a network, with the priors that were given, but no data.
 
+    Connections name markers and omics, so they are data: the file only says which equations need
+    them.
+
     Parameters
     ----------
     network : Network or NetworkDescription
@@ -135,7 +195,8 @@ def save_model(
     Raises
     ------
     InputError
-        If an equation has connections, or a prior is a function or another object of Python.
+        If an equation has a function of your own, or a prior is a function or another object of
+        Python, names markers, or is shared by a tuple of columns.
 
     Examples
     --------
@@ -144,13 +205,18 @@ def save_model(
     path = Path(path)
     if path.suffix != ".toml":
         raise InputError(f"{path}: the file of a model ends in '.toml'.")
-    if summary is None:
-        summary = network.summary if isinstance(network, NetworkDescription) else ""
-    if references is None:
-        references = network.references if isinstance(network, NetworkDescription) else ()
-    text = write_model(path.stem, summary, references, network.equations, str(path))
+    model = network if isinstance(network, NetworkDescription) else _without_data(network)
+    summary = model.summary if summary is None else summary
+    references = model.references if references is None else tuple(references)
+    model = replace(model, name=path.stem, summary=summary, references=references)
+    text = write_model(model, str(path))
     _described(tomllib.loads(text), str(path))  # what is written can be read
     path.write_text(text, encoding="utf-8")
+
+
+def _without_data(network: Network) -> NetworkDescription:
+    latent = {k.name: k.data for k in network.layers if isinstance(k.data, LatentNodes)}
+    return NetworkDescription("", "", (), network.equations, latent)
 
 
 def _shipped() -> dict[str, Traversable]:
@@ -173,5 +239,4 @@ def _read(file: Traversable) -> NetworkDescription:
 
 
 def _described(content: Mapping[str, Any], file: str) -> NetworkDescription:
-    name, summary, references, equations = read_model(content, file)
-    return NetworkDescription(name, summary, references, equations)
+    return NetworkDescription(**read_model(content, file))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, get_args
 
 import arviz as az
 import numpy as np
@@ -17,6 +17,7 @@ from nnmm_pymc.errors import InputError
 from nnmm_pymc.record import ChainRecord, RecordPlan
 from nnmm_pymc.steps import assign_steps
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
+from nnmm_pymc.steps.plan import Latent
 
 __all__ = ["sample"]
 
@@ -41,7 +42,7 @@ def sample(
     step: Any = None,
     keep: Sequence[str] = (),
     initvals: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-    latent: Literal["auto", "gibbs", "nuts"] = "auto",
+    latent: Latent = "auto",
     target_accept: float = 0.8,
     quiet: bool = False,
 ) -> xr.DataTree:
@@ -68,7 +69,7 @@ def sample(
         are kept as running moments otherwise.
     initvals : dict or list of dict, optional
         Starting values by (untransformed) name, for all chains or each.
-    latent : {"auto", "gibbs", "nuts"}
+    latent : {"auto", "gibbs", "nuts", "hmc"}
         How missing omics are drawn; see `assign_steps`.
     target_accept : float
         For NUTS.
@@ -93,8 +94,10 @@ def sample(
         _check_counts(cores=cores)
     if random_seed is not None and (not isinstance(random_seed, int) or random_seed < 0):
         raise InputError(f"random_seed={random_seed!r} must be a whole number of at least 0.")
-    if latent not in ("auto", "gibbs", "nuts"):
-        raise InputError(f"latent={latent!r} is not known; use 'auto', 'gibbs' or 'nuts'.")
+    if latent not in get_args(Latent):
+        raise InputError(
+            f"latent={latent!r} is not known; use one of {', '.join(get_args(Latent))}."
+        )
     conditional = ConditionalModel(model)
     plan = assign_steps(
         model, step, conditional=conditional, latent=latent, target_accept=target_accept

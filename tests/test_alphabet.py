@@ -1,15 +1,16 @@
 r"""Posteriors of the priors of the alphabet against numerical integration.
 
 The reference shares no code with the package. Given the variance of every effect and of the
-residuals one column of a small problem is a Gaussian with known moments; these are tabulated on a
+residuals one column of a small problem is a Gaussian with known moments. These are tabulated on a
 grid of log variances, one axis an effect, and a prior is nothing but weights on that grid:
 
     p(y | hyper, s) = sum_{q_1 ... q_p} L_s(q_1, ..., q_p) prod_j W_j(hyper, q_j)
 
 with L_s the likelihood at residual variance s, the first node of each axis the variance zero (the
 spike) and W the prior of one effect's variance, integrated against the spline through the nodes.
-Hyper-parameters are integrated on the quantiles of their priors, probabilities by Gauss rules that
-are exact. `benchmarks/alphabet.py` runs all priors for long.
+Hyper-parameters are integrated on the quantiles of their priors, probabilities by Gauss rules,
+which are exact. On a finer grid no mean or sd moves by more than a thousandth of an sd.
+`benchmarks/alphabet.py` runs every prior for long.
 """
 
 from __future__ import annotations
@@ -28,80 +29,85 @@ from scipy.special import expit, roots_jacobi
 
 import nnmm_pymc as nn
 
-# ---------------------------------------------------------------- reference
+# ---------------------------------------------------------------- likelihood on a grid
 
 
 class Grid:
-    """Nodes of the log variance of one effect: zero first, then equally spaced."""
+    """Nodes of the variance of one effect: zero first, then equally spaced logs."""
 
-    def __init__(self, low=1e-5, high=1e3, step=0.9):
+    def __init__(self, low=1e-5, high=1e3, step=0.95):
         self.nodes = np.linspace(np.log(low), np.log(high), round(np.log(high / low) / step))
         self.variances = np.concatenate([[0.0], np.exp(self.nodes)])
         self.spline = make_interp_spline(self.nodes, np.eye(len(self.nodes)), k=5)
+        self.spike = np.eye(len(self.variances))[0]
 
     def point(self, log_variance):
-        """Weights (..., node) of a known variance; below the grid it is zero as far as data tell."""
+        """Weights (..., node) of a known variance; one below the grid is as good as its end."""
         inside = np.clip(log_variance, self.nodes[0], self.nodes[-1])
-        # Far above it the likelihood falls with the height of the prior at the effect.
+        # Above the grid the likelihood falls as the height of the prior at the effect does.
         fall = np.exp(-0.5 * np.maximum(log_variance - inside, 0.0))
         weights = self.spline(inside) * fall[..., None]
         return np.concatenate([np.zeros((*weights.shape[:-1], 1)), weights], axis=-1)
 
-    @property
-    def spike(self):
-        return np.eye(len(self.variances))[0]
-
 
 class Column:
-    """Likelihood and moments of the effects of one column on the grid, for residual variances.
+    """Likelihood of one column and moments of its effects, on the grid, by residual variance.
 
-    The intercept is an effect too, with its prior's own variance.
+    The intercept is an effect too, with the variance of its prior.
     """
 
     def __init__(self, x, y, intercept, residual, grid):
         seen = ~np.isnan(y)
         design = np.column_stack([np.ones(seen.sum()), x[seen]])
-        mu, sd = intercept
-        y, self.mu, p = y[seen] - mu, mu, x.shape[1]
-        left = np.linalg.lstsq(design, y, rcond=None)[0]
-        low, high = np.log(np.var(y - design @ left)) - 1.3, np.log(np.var(y)) + 1.3
-        log_s = np.linspace(low, high, round((high - low) / 0.13))
-        self.shape, self.log_s = (len(grid.variances),) * p, log_s
+        self.mu, sd = intercept
+        y, p = y[seen] - self.mu, x.shape[1]
+        left = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+        low, high = np.log(left.var()) - 1.3, np.log(y.var()) + 1.3
+        self.log_s = np.linspace(low, high, round((high - low) / 0.13))
+        self.shape = (len(grid.variances),) * p
         axes = np.meshgrid(*[grid.variances] * p, indexing="ij")
         spread = np.sqrt(np.stack([np.full(self.shape, sd**2), *axes], axis=-1)).reshape(-1, p + 1)
         gram, right = design.T @ design, design.T @ y
-        tables = [self._at(np.exp(s), spread, gram, right) for s in log_s]
-        prior = residual.logpdf(np.exp(log_s)) + log_s
-        base = prior - 0.5 * len(y) * log_s - 0.5 * y @ y * np.exp(-log_s)
-        log_density = np.stack([t[0] for t in tables]) + base[:, None]
-        self.density = np.exp(log_density - log_density.max()).reshape(-1, *self.shape)
-        self.mean, self.square = (
-            np.stack([t[m] for t in tables]).reshape(len(log_s), *self.shape, p + 1) for m in (1, 2)
+        logs, means, squares = zip(
+            *(_at(np.exp(s), spread, gram, right) for s in self.log_s), strict=True
         )
+        prior = residual.logpdf(np.exp(self.log_s)) + self.log_s
+        base = prior - 0.5 * len(y) * self.log_s - 0.5 * y @ y * np.exp(-self.log_s)
+        log_density = np.stack(logs) + base[:, None]
+        self.density = np.exp(log_density - log_density.max()).reshape(-1, *self.shape)
+        self.mean = np.stack(means).reshape(-1, *self.shape, p + 1)
+        self.square = np.stack(squares).reshape(-1, *self.shape, p + 1)
 
-    @staticmethod
-    def _at(s, spread, gram, right):
-        """Log likelihood, mean and mean square of the effects at one residual variance."""
-        scaled = spread * right / s
-        inner = np.eye(len(right)) + spread[:, :, None] * gram * spread[:, None, :] / s
-        inverse = np.linalg.inv(inner)
-        fit = (inverse @ scaled[..., None])[..., 0]
-        log_density = 0.5 * (scaled * fit).sum(-1) - 0.5 * np.linalg.slogdet(inner)[1]
-        mean = spread * fit
-        return log_density, mean, mean**2 + spread**2 * np.diagonal(inverse, axis1=1, axis2=2)
+
+def _at(s, spread, gram, right):
+    """Log likelihood, mean and mean square of the effects at one residual variance."""
+    scaled = spread * right / s
+    inner = np.eye(len(right)) + spread[:, :, None] * gram * spread[:, None, :] / s
+    inverse = np.linalg.inv(inner)
+    fit = (inverse @ scaled[..., None])[..., 0]
+    log_density = 0.5 * (scaled * fit).sum(axis=-1) - 0.5 * np.linalg.slogdet(inner)[1]
+    mean = spread * fit
+    return log_density, mean, mean**2 + spread**2 * np.diagonal(inverse, axis1=1, axis2=2)
+
+
+# ---------------------------------------------------------------- posterior
 
 
 @dataclass
 class Belief:
-    """A prior on the grid: hyper-parameters with prior weights, and the prior of each effect.
+    """A prior on the grid: nodes of the hyper-parameters and the prior of each effect given them.
 
     Attributes
     ----------
-    weight : (H,) prior weights of the hyper-parameters
-    values : dict of str to (H,) array, as compared with the draws
-    slab : callable of a residual variance, to (p, H, node) weights
-    own : callable of the same, to the weights times the first and second power of `bounded` of the
-        variable that each effect has for itself; None without one
+    weight : (H,) array
+        Prior weights of the nodes.
+    values : dict of str to (H,) array
+        Hyper-parameters, in logs unless they are probabilities.
+    slab : callable
+        Of a residual variance: for every effect the (H, node) weights of its variance.
+    own : callable, optional
+        Of the same: for every effect these weights times the first and the second power of
+        `bounded` of the variable that it has for itself.
     own_name : str
     """
 
@@ -113,7 +119,7 @@ class Belief:
 
 
 def bounded(log_value):
-    """v / (1 + v): the variances of single effects have too heavy tails for a Monte Carlo error."""
+    """v / (1 + v): variances of single effects have too heavy tails for a Monte Carlo error."""
     return expit(log_value)
 
 
@@ -127,16 +133,16 @@ def outer(weights):
 
 def evidence_of(density, weights):
     """Likelihood averaged over the variances of all effects, for every hyper-parameter."""
-    half = len(weights) // 2
-    left, right = outer(weights[:half]), outer(weights[half:])
+    half = (len(weights) + 1) // 2
+    left, right = outer(weights[:half]), outer([*weights[half:], np.ones((len(weights[0]), 1))])
     return ((left @ density.reshape(left.shape[1], -1)) * right).sum(axis=1)
 
 
-def averaged_prior(weight, weights):
+def prior_of_nodes(weight, weights):
     """Prior of the nodes of all effects together, averaged over the hyper-parameters."""
-    half = len(weights) // 2
-    joint = (outer(weights[:half]) * weight[:, None]).T @ outer(weights[half:])
-    return joint.reshape([w.shape[1] for w in weights])
+    half = (len(weights) + 1) // 2
+    left, right = outer(weights[:half]), outer([*weights[half:], np.ones((len(weight), 1))])
+    return ((left * weight[:, None]).T @ right).reshape([w.shape[1] for w in weights])
 
 
 def moments(column, belief):
@@ -156,7 +162,7 @@ def moments(column, belief):
     ):
         slab = belief.slab(np.exp(s))
         evidence += evidence_of(density, slab)
-        joint = density * averaged_prior(belief.weight, slab)
+        joint = density * prior_of_nodes(belief.weight, slab)
         total = joint.sum()
         add("residual", s * total, s**2 * total)
         for j in range(p + 1):
@@ -167,7 +173,7 @@ def moments(column, belief):
             add(f"included marker={j}", *[total - joint.take(0, axis=j).sum()] * 2)
             if own:
                 parts = ([*slab[:j], part, *slab[j + 1 :]] for part in own[j])
-                both = (np.sum(density * averaged_prior(belief.weight, part)) for part in parts)
+                both = (np.sum(density * prior_of_nodes(belief.weight, part)) for part in parts)
                 add(f"{belief.own_name} marker={j}", *both)
     posterior = belief.weight * evidence
     for name, value in belief.values.items():
@@ -192,14 +198,17 @@ def frozen(prior, k):
 
 
 def quantiles(step, reach=12.0):
-    """Probabilities and weights of the trapezoidal rule in their log odds."""
+    """Probabilities, and their weights in the trapezoidal rule over their log odds."""
     u = expit(np.arange(-reach, reach + step / 2, step))
-    w = u * (1 - u) * step
+    w = u * (1 - u)
     return u, w / w.sum()
 
 
-def log_nodes(prior, k, step):
-    """Nodes (in logs) and weights of a positive hyper-parameter; one node for a number."""
+OWN, OWN_WEIGHT = quantiles(0.3)
+
+
+def positive(prior, k, step):
+    """Logs of the nodes of a positive hyper-parameter, and weights; one node for a number."""
     if not isinstance(prior, nn.Prior):
         value = np.ravel(prior)
         return np.log(value[[min(k, len(value) - 1)]]), np.ones(1)
@@ -207,26 +216,25 @@ def log_nodes(prior, k, step):
     return np.log(frozen(prior, k).ppf(u)), w
 
 
-def beta_nodes(a, b, n=4):
-    """Gauss rule of a beta distribution: exact for polynomials up to degree 2n - 1."""
-    x, w = roots_jacobi(n, b - 1, a - 1)
+def beta_rule(a, b, p):
+    """Gauss rule of a beta: exact for the squares of what is linear in each of p + 1 of them."""
+    x, w = roots_jacobi(p // 2 + 2, b - 1, a - 1)
     return (1 + x) / 2, w / w.sum()
 
 
-def inclusion_nodes(prior):
-    if isinstance(prior, nn.Prior):
-        return beta_nodes(prior.parameters["alpha"], prior.parameters["beta"])
-    return np.array([float(prior)]), np.ones(1)
+def probability(prior, p):
+    if not isinstance(prior, nn.Prior):
+        return np.array([float(prior)]), np.ones(1)
+    return beta_rule(prior.parameters["alpha"], prior.parameters["beta"], p)
 
 
-def dirichlet_nodes(a):
-    """Probabilities (node, class) and weights: one beta after the other from what is left."""
-    rules = [beta_nodes(a[c], sum(a[c + 1 :])) for c in range(len(a) - 1)]
+def dirichlet(a, p):
+    """Probabilities (node, class) and weights: one beta after the other of what is left."""
+    rules = [beta_rule(a[c], sum(a[c + 1 :]), p) for c in range(len(a) - 1)]
     rows, weights = [], []
     for parts in product(*[list(zip(*rule, strict=True)) for rule in rules]):
         share = np.array([v for v, _ in parts])
-        left = np.concatenate([[1.0], np.cumprod(1 - share)])
-        rows.append(np.append(share, 1.0) * left)
+        rows.append(np.append(share, 1.0) * np.concatenate([[1.0], np.cumprod(1 - share)]))
         weights.append(np.prod([w for _, w in parts]))
     return np.array(rows), np.array(weights)
 
@@ -235,171 +243,152 @@ def combine(**parts):
     """All combinations of the nodes of several hyper-parameters: values by name, and weights."""
     index = np.indices([len(w) for _, w in parts.values()]).reshape(len(parts), -1)
     values = {n: v[i] for (n, (v, _)), i in zip(parts.items(), index, strict=True)}
-    weights = [w[i] for (_, w), i in zip(parts.values(), index, strict=True)]
-    return values, np.prod(weights, axis=0)
+    return values, np.prod([w[i] for (_, w), i in zip(parts.values(), index, strict=True)], axis=0)
 
 
-def constant(weights, p):
-    """The same (H, node) weights for every effect and residual variance."""
+def always(weights, p):
+    """The same weights for every effect and residual variance."""
     return lambda s: [weights] * p
 
 
-def spike_and(grid, inclusion, slab):
-    return inclusion[:, None] * slab + (1 - inclusion)[:, None] * grid.spike
-
-
-def believe(prior, k, p, grid, step=0.5):
-    """A completed prior of the alphabet for column k; hyper-parameters at quantiles `step` apart."""
-    return {
-        "RRBLUP": _one_variance,
-        "BayesC": _one_variance,
-        "BayesA": _own_variance,
-        "BayesB": _own_variance,
-        "BayesL": _lasso,
-        "BayesR": _several_variances,
-        "Horseshoe": _horseshoe,
-    }[type(prior).__name__](prior, k, p, grid, step)
-
-
-def _one_variance(prior, k, p, grid, step):
+def one_variance(prior, k, p, grid, step):
     values, weight = combine(
-        inclusion=inclusion_nodes(prior.inclusion), slab_variance=log_nodes(prior.slab_variance, k, step)
+        inclusion=probability(prior.inclusion, p),
+        slab_variance=positive(prior.slab_variance, k, step),
     )
-    slab = spike_and(grid, values["inclusion"], grid.point(values["slab_variance"]))
-    return Belief(weight, values, constant(slab, p))
+    chance = values["inclusion"][:, None]
+    slab = chance * grid.point(values["slab_variance"]) + (1 - chance) * grid.spike
+    return Belief(weight, values, always(slab, p))
 
 
-def _several_variances(prior, k, p, grid, step):
-    probabilities, w = dirichlet_nodes(prior.class_probabilities.parameters["a"])
+def several_variances(prior, k, p, grid, step):
+    rows, w = dirichlet(prior.class_probabilities.parameters["a"], p)
     values, weight = combine(
-        row=(np.arange(len(w)), w), slab_variance=log_nodes(prior.slab_variance, k, step)
+        row=(np.arange(len(w)), w), slab_variance=positive(prior.slab_variance, k, step)
     )
-    chance = probabilities[values.pop("row")]
+    chance = rows[values.pop("row")]
     slab = chance[:, :1] * grid.spike
     for c, gamma in enumerate(prior.class_variances, start=1):
         slab = slab + chance[:, [c]] * grid.point(values["slab_variance"] + np.log(gamma))
         values[f"class_probabilities class={c}"] = chance[:, c]
-    return Belief(weight, values, constant(slab, p))
+    return Belief(weight, values, always(slab, p))
 
 
-def averaged(grid, log_variance, log_own, inclusion):
-    """Prior of an effect that has a variable for itself, from (H, node) logs at its quantiles.
-
-    Returns the weights, and these times the first and second power of `bounded` of the variable.
-    """
-    _, w = quantiles(0.3)
-    points = grid.point(log_variance) * w[:, None]
-    own = bounded(log_own)
-    out = []
+def averaged(grid, log_variance, log_own, inclusion=1.0):
+    """Weights of an effect with a variable for itself, from (H, quantile) logs; see `Belief.own`."""
+    inclusion = np.broadcast_to(inclusion, len(log_variance))[:, None]
+    points, out = grid.point(log_variance) * OWN_WEIGHT[:, None], []
     for power in range(3):
-        slab = np.einsum("hmq,hm->hq", points, own**power)
-        expected = (own**power @ w)[:, None] * grid.spike
-        out.append(inclusion[:, None] * slab + (1 - inclusion)[:, None] * expected)
+        value = np.broadcast_to(bounded(log_own) ** power, log_variance.shape)
+        slab = np.einsum("hmq,hm->hq", points, value)
+        spike = (value @ OWN_WEIGHT)[:, None] * grid.spike
+        out.append(inclusion * slab + (1 - inclusion) * spike)
     return out
 
 
-def _own_variance(prior, k, p, grid, step):
+def own_variance(prior, k, p, grid, step):
     values, weight = combine(
-        inclusion=inclusion_nodes(prior.inclusion),
-        df=log_nodes(prior.df, k, step),
-        scale=log_nodes(prior.scale, k, step),
+        inclusion=probability(prior.inclusion, p),
+        df=positive(prior.df, k, step),
+        scale=positive(prior.scale, k, step),
     )
     df, scale = np.exp(values["df"])[:, None], np.exp(values["scale"])[:, None]
-    log_v = np.log(stats.invgamma.ppf(quantiles(0.3)[0], df / 2, scale=df * scale / 2))
-    slab, one, two = averaged(grid, log_v, log_v, values["inclusion"])
-    own = constant([one, two], p)
-    return Belief(weight, values, constant(slab, p), own, "slab_variance")
+    with np.errstate(over="ignore"):
+        log_v = np.log(stats.invgamma.ppf(OWN, df / 2, scale=df * scale / 2))
+    slab, *own = averaged(grid, log_v, log_v, values["inclusion"])
+    return Belief(weight, values, always(slab, p), always(own, p), "slab_variance")
 
 
-def _lasso(prior, k, p, grid, step):
-    values, weight = combine(lambda_squared=log_nodes(prior.lambda_squared, k, step))
-    rate = 0.5 * np.exp(values["lambda_squared"])[:, None]
-    log_tau = np.log(stats.expon.ppf(quantiles(0.3)[0]) / rate)
-    always = np.ones(len(weight))
+def lasso(prior, k, p, grid, step):
+    values, weight = combine(lambda_squared=positive(prior.lambda_squared, k, step))
+    log_tau = np.log(stats.expon.ppf(OWN)) - np.log(0.5) - values["lambda_squared"][:, None]
 
     def at(s):
-        return averaged(grid, log_tau + np.log(s), log_tau, always)
+        return averaged(grid, log_tau + np.log(s), log_tau)
 
     return Belief(
         weight, values, lambda s: [at(s)[0]] * p, lambda s: [at(s)[1:]] * p, "tau_squared"
     )
 
 
-def _horseshoe(prior, k, p, grid, step):
+def horseshoe(prior, k, p, grid, step):
     values, weight = combine(
-        global_scale=log_nodes(prior.global_scale, k, step),
-        slab_variance=log_nodes(prior.slab_variance, k, step),
+        global_scale=positive(prior.global_scale, k, step),
+        slab_variance=positive(prior.slab_variance, k, step),
     )
-    log_local = np.log(stats.halfcauchy.ppf(quantiles(0.3)[0]))[None, :]
+    log_local = np.log(stats.halfcauchy.ppf(OWN))
     wide = 2 * (values["global_scale"][:, None] + log_local)
     log_v = -np.logaddexp(-wide, -values["slab_variance"][:, None])
-    log_own = np.broadcast_to(log_local, log_v.shape)
-    slab, one, two = averaged(grid, log_v, log_own, np.ones(len(weight)))
-    own = constant([one, two], p)
-    return Belief(weight, values, constant(slab, p), own, "local_scale")
+    slab, *own = averaged(grid, log_v, log_local)
+    return Belief(weight, values, always(slab, p), always(own, p), "local_scale")
+
+
+RULES = {
+    nn.RRBLUP: one_variance,
+    nn.BayesC: one_variance,
+    nn.BayesA: own_variance,
+    nn.BayesB: own_variance,
+    nn.BayesL: lasso,
+    nn.BayesR: several_variances,
+    nn.Horseshoe: horseshoe,
+}
 
 
 def side_by_side(parts):
-    """Independent beliefs about some effects each, by label: ``{label: (markers, belief)}``."""
-    index = np.indices([len(b.weight) for _, b in parts.values()]).reshape(len(parts), -1)
-    weights, values, owner = [], {}, {}
-    for (label, (markers, belief)), at in zip(parts.items(), index, strict=True):
-        weights.append(belief.weight[at])
-        values |= {label(name): value[at] for name, value in belief.values.items()}
-        owner |= {j: (belief, at) for j in markers}
+    """Independent beliefs about some effects each: pairs of their places and a belief."""
+    index = np.indices([len(b.weight) for _, b in parts]).reshape(len(parts), -1)
+    weight = np.prod([b.weight[at] for (_, b), at in zip(parts, index, strict=True)], axis=0)
+    values, owner = {}, {}
+    for (places, belief), at in zip(parts, index, strict=True):
+        values |= {name: value[at] for name, value in belief.values.items()}
+        owner |= {j: (belief, at) for j in places}
+    return Belief(weight, values, lambda s: [b.slab(s)[0][at] for _, (b, at) in sorted(owner.items())])
 
-    def slab(s):
-        return [owner[j][0].slab(s)[0][owner[j][1]] for j in range(len(owner))]
 
-    return Belief(np.prod(weights, axis=0), values, slab)
+def renamed(belief, form):
+    values = {form.format(name): value for name, value in belief.values.items()}
+    return replace(belief, values=values, own_name=form.format(belief.own_name))
 
 
 def belief_of(prior, column, columns, markers, grid):
-    """The prior of the effects on one column; names as in the model."""
+    """A completed prior of one column: by column, by group of markers, or plain."""
     if isinstance(prior, Mapping):
         key = column if column in prior else "*"
         members = [c for c in columns if c not in prior] if key == "*" else [column]
-        label = "rest" if key == "*" else column
         inner = belief_of(prior[key], column, members, markers, grid)
-        own = f"{label}_{inner.own_name}" if inner.own else ""
-        values = {f"{label}_{name}": value for name, value in inner.values.items()}
-        return replace(inner, values=values, own_name=own)
-    k, p = columns.index(column), len(markers)
+        return renamed(inner, "rest_{}" if key == "*" else column + "_{}")
+    k = columns.index(column)
     if not isinstance(prior, nn.MarkerGroups):
-        return believe(prior, k, p, grid)
-    labels = list(dict.fromkeys(prior.groups[m] for m in markers))
-    parts = {}
-    for g, label in enumerate(labels):
-        members = [j for j, m in enumerate(markers) if prior.groups[m] == label]
-        if isinstance(prior.priors, Mapping):
-            named = label if label in prior.priors else "rest"
-            own, rename = prior.priors[named], f"{named}_{{}}".format
-        else:
-            own, rename = prior.priors, f"{{}} group={g}".format
-        parts[rename] = (members, believe(own, k, len(members), grid, step=1.0))
+        return RULES[type(prior)](prior, k, len(markers), grid, 0.5)
+    parts = []
+    for g, group in enumerate(dict.fromkeys(prior.groups[m] for m in markers)):
+        places = [j for j, m in enumerate(markers) if prior.groups[m] == group]
+        own, form = prior.priors, f"{{}} group={g}"
+        if isinstance(own, Mapping):
+            label = group if group in own else "rest"
+            own, form = own[label], label + "_{}"
+        inner = RULES[type(own)](own, k, len(places), grid, 1.2)
+        parts.append((places, renamed(inner, form)))
     return side_by_side(parts)
 
 
-# ---------------------------------------------------------------- comparison
-
-
-def linked_markers(n, p, rng):
-    """Dosages of linked markers."""
-    founder = rng.random((n, 2, 1)) < 0.5
-    alleles = np.where(rng.random((n, 2, p)) < 0.7, founder, rng.random((n, 2, p)) < 0.5)
-    return alleles.sum(axis=1).astype(float)
+# ---------------------------------------------------------------- data, draws, comparison
 
 
 def small_data(n=40, p=3, k=2, seed=1):
-    """Genotypes and omics, a few cells of the second omic missing."""
+    """Linked markers and omics that they drive; some cells of the second omic are missing."""
     rng = np.random.default_rng(seed)
-    ids = [f"i{i}" for i in range(n)]
-    dosages = linked_markers(n, p, rng)
-    effects = rng.choice([0.6, -0.3, 0.15, 0.0], (p, k))
-    values = 0.5 + dosages @ effects + 0.8 * rng.normal(size=(n, k))
-    values[:6, 1:2] = np.nan
-    markers, columns = [f"snp{j}" for j in range(p)], [f"omic{c + 1}" for c in range(k)]
-    return pd.DataFrame(dosages, ids, markers), pd.DataFrame(values, ids, columns)
+    founder = rng.random((n, 2, 1)) < 0.5
+    alleles = np.where(rng.random((n, 2, p)) < 0.7, founder, rng.random((n, 2, p)) < 0.5)
+    dosages = alleles.sum(axis=1).astype(float)
+    values = 0.5 + dosages @ rng.choice([0.5, -0.3, 0.15, 0.0], (p, k))
+    values += 0.8 * rng.normal(size=(n, k))
+    values[:6, 1] = np.nan
+    ids, columns = [f"i{i}" for i in range(n)], [f"omic{c + 1}" for c in range(k)]
+    return (
+        pd.DataFrame(dosages, ids, [f"snp{j}" for j in range(p)]),
+        pd.DataFrame(values, ids, columns),
+    )
 
 
 def omics_network(prior, genotypes, omics, connections=None):
@@ -413,71 +402,69 @@ def weights_network(prior, omics, traits):
     return nn.Network(layers, ["omics ~ 1", equation])
 
 
-def draws_of(posterior, node, term, column, name):
-    """Draws (chain, draw) of what the reference calls `name`."""
-    end, *places = name.split()
-    special = {
-        "intercept": f"{node}_Intercept",
-        "residual": f"{node}_residual_variance",
-        "effect": f"{node}_{term}",
-        "included": f"{node}_{term}",
-    }
-    variable = special.get(end, f"{node}_{term}_{end}")
-    if variable not in posterior:
-        return None
-    values = posterior[variable]
-    for place in places:
-        axis, position = place.split("=")
-        dim = next(d for d in values.dims[2:] if d.endswith(axis) or axis == "marker")
-        values = values.isel({dim: int(position)})
-    for dim in values.dims[2:]:
-        values = values.sel({dim: column})
-    values = values.to_numpy()
-    if end == "included":
-        return (values != 0.0).astype(float)
-    if end in ("effect", "intercept") or "inclusion" in end or "probabilities" in end:
-        return values
-    return bounded(np.log(values)) if places and "marker" in places[0] else np.log(values)
-
-
-def compare(result, node, term, column, reference):
-    """Means and sds of draws beside the exact ones, and z by the Monte Carlo error."""
-    rows = []
-    for name, exact in reference.items():
-        draws = draws_of(result["posterior"].dataset, node, term, column, name)
-        if draws is None or exact[1] < 1e-6:
-            continue
-        for which, wanted in zip(("mean", "sd"), exact, strict=True):
-            if which == "sd" and name.startswith("included"):
-                continue
-            found = draws.mean() if which == "mean" else draws.std()
-            error = float(az.mcse(draws, method=which))
-            rows.append((column, name, which, found, wanted, error, (found - wanted) / error))
-    names = ["column", "name", "of", "found", "exact", "error", "z"]
-    return pd.DataFrame(rows, columns=names)
-
-
-def references(network, x, values, grid, beliefs=None):
-    """Exact posterior of every column of the last node."""
-    node = list(network.priors)[-1]
-    priors = network.priors[node]
-    columns, markers = list(values.columns), list(x.columns)
+def terms_of(network):
+    """The last node, its term with a prior of marker effects, and its priors."""
+    node, priors = list(network.priors.items())[-1]
     term = next(t for t in priors if t not in ("Intercept", "residual_variance"))
-    out = {}
-    for k, column in enumerate(columns):
-        normal = priors["Intercept"].parameters
-        likelihood = Column(
+    return node, term, priors
+
+
+def likelihoods(network, x, values, grid):
+    """The likelihood of every column of the last node, its parents being `x`."""
+    _, _, priors = terms_of(network)
+    normal = priors["Intercept"].parameters
+    return {
+        c: Column(
             x.to_numpy(),
-            values[column].to_numpy(),
+            values[c].to_numpy(),
             (normal["mu"][k], normal["sigma"][k]),
             frozen(priors["residual_variance"], k),
             grid,
         )
-        out[column] = likelihood, belief_of(priors[term], column, columns, markers, grid)
-    return node, term, out
+        for k, c in enumerate(values.columns)
+    }
 
 
-def sampled(network, draws, seed=1, chains=2, tune=500, keep=()):
+def draws_of(posterior, node, term, column, name):
+    """Draws (chain, draw) of what the reference calls `name`; None if it is no variable."""
+    end, *places = name.split()
+    variables = {"intercept": "Intercept", "residual": "residual_variance"}
+    variables |= dict.fromkeys(("effect", "included"), term)
+    values = posterior.get(f"{node}_{variables.get(end, f'{term}_{end}')}")
+    if values is None:
+        return None
+    for place in places:
+        axis, position = place.split("=")
+        dim = next(d for d in values.dims[2:] if axis == "marker" or d.endswith(axis))
+        values = values.isel({dim: int(position)})
+    for dim in values.dims[2:]:
+        values = values.sel({dim: column})
+    draws = values.to_numpy()
+    if end == "included":
+        return (draws != 0.0).astype(float)
+    if end in ("effect", "intercept") or "inclusion" in end or "probabilities" in end:
+        return draws
+    return bounded(np.log(draws)) if "marker=" in name else np.log(draws)
+
+
+def compare(posterior, node, term, column, exact):
+    """Means and sds of draws beside the exact ones, and z by their Monte Carlo errors."""
+    rows = []
+    for name, pair in exact.items():
+        draws = draws_of(posterior, node, term, column, name)
+        if draws is None or pair[1] < 1e-6:
+            continue
+        kinds = ("mean",) if name.startswith("included") else ("mean", "sd")
+        for kind, wanted in zip(kinds, pair, strict=False):
+            found = draws.mean() if kind == "mean" else draws.std()
+            error = float(az.mcse(draws, method=kind))
+            rows.append((column, name, kind, found, wanted, error, (found - wanted) / error))
+    return pd.DataFrame(
+        rows, columns=["column", "name", "of", "found", "exact", "error", "z"]
+    )
+
+
+def sampled(network, draws, seed=1, chains=2, tune=300):
     return nn.sample(
         network.model,
         draws=draws,
@@ -486,15 +473,18 @@ def sampled(network, draws, seed=1, chains=2, tune=500, keep=()):
         random_seed=seed,
         progressbar=False,
         quiet=True,
-        keep=keep,
-    )
+    )["posterior"].dataset
 
 
-def table_of(network, x, values, grid, draws, **options):
-    """All comparisons of one network."""
-    node, term, columns = references(network, x, values, grid)
-    result = sampled(network, draws, **options)
+def comparisons(network, columns, markers, grid, **options):
+    """All comparisons of one network; `columns` are its likelihoods."""
+    node, term, priors = terms_of(network)
+    posterior = sampled(network, **options)
+    beliefs = {c: belief_of(priors[term], c, list(columns), markers, grid) for c in columns}
     return pd.concat(
-        [compare(result, node, term, c, moments(*columns[c])[0]) for c in columns],
+        [
+            compare(posterior, node, term, c, moments(columns[c], beliefs[c])[0])
+            for c in columns
+        ],
         ignore_index=True,
     )

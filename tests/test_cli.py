@@ -53,6 +53,10 @@ def inputs(folder: Path) -> list[object]:
     ]  # fmt: skip
 
 
+def without_omics(folder: Path) -> list[object]:
+    return [*inputs(folder)[:2], *inputs(folder)[4:]]
+
+
 @pytest.fixture(scope="module")
 def files(simulation, tmp_path_factory) -> Path:
     """Folder with the simulation as files."""
@@ -113,6 +117,82 @@ def test_demo_ends_with_truth_convergence_and_files(tmp_path):
         assert said in outcome.out
     assert str(tmp_path / "run" / "fit.png") in outcome.out
     assert (tmp_path / "run" / "fit.png").exists()
+
+
+def test_fit_of_a_ready_made_model_without_omics(files, tmp_path):
+    out = tmp_path / "run"
+    options = ["--model", "nnmm_latent", *TINY, "--out", out]
+    outcome = nnmm("fit", *without_omics(files), *options)
+    assert outcome.status == 0, outcome.err
+    assert "pheno ~ 1 + tanh(hidden)" in outcome.out
+    assert set(pd.read_csv(out / "weights.csv")["omic"]) == {"latent_1", "latent_2"}
+    predictions = tmp_path / "predictions.csv"
+    new = ["--genotypes", files / "genotypes.csv", "--out", predictions]
+    assert nnmm("predict", out, *new).status == 0
+    ebv = pd.read_csv(out / "ebv.csv").query("trait == 'y'")["ebv"]
+    np.testing.assert_allclose(pd.read_csv(predictions)["ebv"], ebv, atol=1e-4)
+
+
+@pytest.mark.parametrize("prior", ["bayesa", "bayesb", "bayesl", "bayesr", "gblup", "horseshoe"])
+def test_priors_of_the_alphabet_by_name(files, tmp_path, prior):
+    options = ["--prior", prior, "--draws", "0", "--out", tmp_path / "run"]
+    said = nnmm("fit", *inputs(files), *options).out.lower()
+    assert f"omics ~ 1 + geno\n    geno: {prior}(" in said
+
+
+def test_fit_fills_the_layers_and_connections_of_a_model(files, simulation, tmp_path, monkeypatch):
+    simulation.omics.rename(columns=str.upper).to_csv(tmp_path / "genes.csv")
+    simulation.omics.to_csv(tmp_path / "metabolites.csv")
+    (tmp_path / "links.tsv").write_text("gene\tmarker\nOMIC1\tsnp3\nOMIC1\tsnp7\nOMIC2\tsnp5\n")
+    networks = []
+    monkeypatch.setattr(nn.Network, "fit", lambda self, *_, **__: networks.append(self))
+    outcome = nnmm(
+        "fit", *without_omics(files), "--model", "two_layers", "--traits", "y",
+        "--layer", f"expression={tmp_path / 'genes.csv'}",
+        "--layer", f"metabolites={tmp_path / 'metabolites.csv'}",
+        "--connections", f"expression={tmp_path / 'links.tsv'}", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert "3 connections of 2 columns of expression" in outcome.out
+    expression, metabolites, pheno = networks[0].nodes
+    reached = expression.markers[0].mask
+    assert reached.sum(axis=0).tolist() == [2, 1]
+    assert metabolites.columns == ("omic1", "omic2")
+    assert pheno.columns == ("y",)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--model", "nnmm_tahn"], ["'nnmm_tahn'", "nnmm_tanh"]),
+        (["--model", "nnmm_tanh", "--prior", "rrblup"], ["--prior", "--model nnmm_tanh"]),
+        (["--model", "nnmm_tanh", "--direct"], ["--direct", "--model nnmm_tanh"]),
+        (["--model", "bayesc"], ["'omics'", "used by no equation"]),
+        (["--model", "nnmm_partial"], ["'nnmm_partial'", "'omics' needs connections"]),
+        (["--prior", "bayesx"], ["--prior bayesx", "bayesr"]),
+        (["--layer", "genes"], ["--layer genes", "NAME=FILE"]),
+        (["--layer", "omics=x.csv"], ["'omics' has a file already"]),
+        (["--connections", "omics=none.csv"], ["none.csv", "no such file"]),
+    ],
+)
+def test_bad_model_or_layer_gets_one_sentence(files, tmp_path, options, named):
+    outcome = nnmm("fit", *inputs(files), *options, "--out", tmp_path / "run")
+    assert_one_sentence(outcome, *named)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("omic,marker\nomic1,\n", ["line 2", "two fields"]),
+        ("omic,marker,pip\nomic1,snp1,0\n", ["line 2", "two fields"]),
+        ("omic1,snp1\nomic1,snp2\n", ["first line must be a header"]),
+        ("omic,marker\nomic1,snp99\n", ["'omic1'", "'snp99'"]),
+        ("omic,marker\nomic9,snp1\n", ["'omic9'"]),
+    ],
+)
+def test_bad_connections_get_one_sentence(files, tmp_path, text, named):
+    (tmp_path / "links.csv").write_text(text)
+    options = ["--connections", f"omics={tmp_path / 'links.csv'}", "--out", tmp_path / "run"]
+    assert_one_sentence(nnmm("fit", *inputs(files), *options), *named)
 
 
 def test_fit_keeps_an_older_result(files, run):
@@ -255,10 +335,8 @@ def test_bad_option_gets_one_sentence(files, tmp_path, options, named):
 
 
 def test_activation_needs_omics(files, tmp_path):
-    genotypes, phenotypes = inputs(files)[:2], inputs(files)[4:]
-    outcome = nnmm(
-        "fit", *genotypes, *phenotypes, "--activation", "tanh", "--out", tmp_path / "run"
-    )
+    options = ["--activation", "tanh", "--out", tmp_path / "run"]
+    outcome = nnmm("fit", *without_omics(files), *options)
     assert_one_sentence(outcome, "--activation tanh is about omics", "--omics")
 
 

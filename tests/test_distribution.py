@@ -8,10 +8,10 @@ import pytest
 from pymc.logprob.utils import ParameterValueError
 from scipy.stats import kstest, norm
 
+from nnmm_pymc.alphabet import MarkerPrior
 from nnmm_pymc.distributions import MarkerEffects, genetic_value
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.io import read_genotypes
-from nnmm_pymc.alphabet import MarkerPrior
 
 QUICK = "FAST_COMPILE"
 

@@ -6,14 +6,73 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import nnmm_pymc as nn
+from nnmm_pymc.activations import FUNCTIONS
+from nnmm_pymc.alphabet import (
+    GBLUP,
+    RRBLUP,
+    BayesA,
+    BayesB,
+    BayesC,
+    BayesL,
+    BayesR,
+    Horseshoe,
+    MarkerGroups,
+    MarkerPrior,
+)
+from nnmm_pymc.data import latent
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import Equation
 from nnmm_pymc.network import Layer, Network
-from nnmm_pymc.alphabet import RRBLUP, BayesC
 from nnmm_pymc.priors import Prior
 from nnmm_pymc.registry import NetworkDescription, list_models, load_model, save_model
 
-NAMES = ["bayesc", "direct_and_mediated", "nnmm_linear", "nnmm_sigmoid", "nnmm_tanh", "rrblup"]
+#: Shipped models, and a variable that tells each of them.
+VARIABLES = {
+    "bayesa": "pheno_geno_scale",
+    "bayesb": "pheno_geno_inclusion",
+    "bayesc": "pheno_geno_inclusion",
+    "bayesl": "pheno_geno_lambda_squared",
+    "bayesr": "pheno_geno_class_probabilities",
+    "direct_and_mediated": "pheno_geno",
+    "gblup": "pheno_geno_genetic_variance",
+    "horseshoe": "pheno_geno_local_scale",
+    "nnmm_function": "pheno_root_ratio(omic1,omic2)",
+    "nnmm_latent": "hidden_missing",
+    "nnmm_linear": "pheno_omics",
+    "nnmm_partial": "omics_geno_inclusion",
+    "nnmm_selection": "pheno_omics_inclusion",
+    "nnmm_sigmoid": "pheno_omics",
+    "nnmm_tanh": "pheno_omics",
+    "rrblup": "pheno_geno_slab_variance",
+    "two_layers": "metabolites_expression",
+}
+NAMES = list(VARIABLES)
+GENES = {"omic1": ["snp1", "snp2"], "omic2": ["snp3", "snp9"]}
+
+
+@pytest.fixture(scope="module")
+def data() -> dict[str, pd.DataFrame]:
+    """Complete data of 60 individuals for every layer that a shipped model has."""
+    simulated = nn.simulate(60, 20, 2, random_seed=1)
+    omics, rng = simulated.omics_complete, np.random.default_rng(1)
+    metabolites = omics.to_numpy() @ [[1.0, 0.5], [-0.5, 1.0]] + rng.normal(size=(60, 2))
+    return {
+        "geno": simulated.genotypes,
+        "omics": omics,
+        "expression": omics.set_axis(["gene1", "gene2"], axis=1),
+        "metabolites": pd.DataFrame(metabolites, omics.index, ["met1", "met2"]),
+        "pheno": simulated.phenotypes,
+    }
+
+
+def filled(model: NetworkDescription, data: dict[str, pd.DataFrame]) -> Network:
+    """The network of a model with data for its layers."""
+    words = {n for e in model.equations for t in e.terms for n in t.names}
+    words |= {n for e in model.equations for n in e.left}
+    words |= {"omics"} if "omic1" in words else set()
+    connections = {"omics": GENES} if model.partial else None
+    return model.network(connections, **{k: v for k, v in data.items() if k in words})
 
 
 def tables():
@@ -35,20 +94,24 @@ def tables():
 def test_shipped_models_are_listed():
     table = list_models()
     assert list(table.columns) == ["name", "summary"]
-    assert set(NAMES) <= set(table["name"])
+    assert sorted(table["name"]) == NAMES
     assert table["summary"].str.len().min() > 10
 
 
-@pytest.mark.parametrize("name", list_models()["name"])
-def test_shipped_model_makes_a_network(name):
-    description = load_model(name)
-    assert description.name == name
-    assert description.references
-    words = {n for e in description.equations for t in e.terms for n in t.names}
-    words |= {n for e in description.equations for n in e.left}
-    network = description.network(**{k: v for k, v in tables().items() if k in words})
-    assert network.nodes[-1].columns == ("y1", "y2")
-    assert network.model.free_RVs
+@pytest.mark.parametrize("name", NAMES)
+def test_shipped_model_fits(name, data):
+    model = load_model(name)
+    assert model.name == name
+    assert model.references
+    network = filled(model, data)
+    result = network.fit(20, 10, 1, 1, random_seed=1, progressbar=False, quiet=True)
+    assert result["posterior"].sizes["draw"] == 20
+    assert VARIABLES[name] in result["posterior"]
+    ebv = nn.breeding_values(result).query("trait == 'y'")
+    assert len(ebv) == 60
+    assert ebv["ebv"].std() > 0
+    new = network.predict(result, data["geno"])
+    np.testing.assert_allclose(new["ebv"], ebv["ebv"], atol=1e-5)
 
 
 def test_contents_of_a_model():
@@ -108,20 +171,137 @@ def test_round_trip_of_a_network_with_many_kinds_of_priors(tmp_path):
     assert read.network(**tables()).model.free_RVs
 
 
+PRIORS = [
+    GBLUP(),
+    GBLUP(genetic_variance=0.5),
+    RRBLUP(slab_variance=Prior("HalfNormal", sigma=0.1)),
+    BayesA(df=4.5, scale=Prior("Gamma", alpha=2, beta=3)),
+    BayesA(slab_variance=Prior("InverseGamma", alpha=2, beta=3)),
+    BayesB(inclusion=0.1, df=Prior("Gamma", alpha=2, beta=0.1)),
+    BayesL(lambda_squared=20),
+    BayesR(class_probabilities=[0.9, 0.06, 0.03, 0.01]),
+    BayesR(class_probabilities=Prior("Dirichlet", a=[9, 1, 1]), class_variances=(0.01, 1.0)),
+    Horseshoe(n_causal=3),
+    Horseshoe(global_scale=Prior("HalfCauchy", beta=0.1), slab_variance=0.5),
+    MarkerPrior(0.1, 0.2),
+    MarkerPrior([[[0.1, 0.2]]], [[[0.01, 0.1]]], classes=True),
+    {"omic1": BayesC(inclusion=0.2), "*": RRBLUP()},
+    MarkerGroups("chromosome", BayesR()),
+    MarkerGroups("chip 2", {"a": BayesC(), "*": BayesA()}),
+    {"omic1": MarkerGroups("chromosome", BayesC()), "*": RRBLUP()},
+]
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=repr)
+def test_round_trip_of_priors(prior, tmp_path):
+    equations = (Equation("omics ~ 1 + geno", priors={"geno": prior}),)
+    save_model(NetworkDescription("m", "s", (), equations), tmp_path / "m.toml")
+    assert load_model(tmp_path / "m.toml").equations == equations
+    assert "false" not in (tmp_path / "m.toml").read_text()
+
+
+def test_priors_by_column_reach_the_model(tmp_path, data):
+    text = """name = "m"
+summary = "s"
+[[equation]]
+formula = "omics ~ 1 + geno"
+priors.geno = { omic1 = { prior = "BayesC" }, "*" = { prior = "RRBLUP" } }
+[[equation]]
+formula = "pheno ~ 1 + omics"
+"""
+    (tmp_path / "m.toml").write_text(text)
+    network = filled(load_model(tmp_path / "m.toml"), data)
+    assert network.equations[0].priors["geno"] == {"omic1": BayesC(), "*": RRBLUP()}
+    inclusions = [v.name for v in network.model.free_RVs if v.name.endswith("inclusion")]
+    assert inclusions == ["omics_geno_omic1_inclusion"]
+
+
+def test_latent_layers_need_no_data_and_may_be_given_some(data, tmp_path):
+    model = load_model("nnmm_latent")
+    assert model.latent == {"hidden": latent(2)}
+    assert "latent_2" in str(model)
+    given = {"geno": data["geno"], "pheno": data["pheno"]}
+    assert model.network(**given).nodes[0].columns == ("latent_1", "latent_2")
+    assert model.network(hidden=latent(3), **given).nodes[0].columns[-1] == "latent_3"
+    measured = model.network(hidden=data["omics"], **given)
+    assert not measured.nodes[0].hidden
+    for nodes in (latent(4), latent(["growth", "intake"])):
+        network = model.network(hidden=nodes, **given)
+        save_model(network, tmp_path / "mine.toml")
+        assert load_model(tmp_path / "mine.toml").latent == {"hidden": nodes}
+
+
+def test_partial_model_needs_connections(data, tmp_path):
+    model = load_model("nnmm_partial")
+    given = {k: data[k] for k in ("geno", "omics", "pheno")}
+    with pytest.raises(InputError, match=r"'nnmm_partial' .* 'omics' needs connections"):
+        model.network(**given)
+    network = model.network({"omics": GENES}, **given)
+    reached = network.nodes[0].markers[0].mask
+    for k, omic in enumerate(GENES):
+        assert data["geno"].columns[reached[:, k]].tolist() == GENES[omic]
+    save_model(network, tmp_path / "mine.toml")
+    saved = load_model(tmp_path / "mine.toml")
+    assert saved.partial == ("omics",)
+    assert saved.equations == model.equations
+
+
+def test_connections_are_of_a_left_side_or_a_term(data):
+    given = {k: data[k] for k in ("geno", "omics", "pheno")}
+    model = load_model("direct_and_mediated")
+    weights = {"y": ["omic2"]}
+    pheno = model.network({"tanh(scale(omics))": weights}, **given).nodes[1]
+    assert pheno.parents[0].mask.ravel().tolist() == [False, True]
+    assert pheno.markers[0].mask is None
+    both = model.network({"omics": GENES, "pheno": {"geno": {"y": ["snp4"]}}}, **given).nodes
+    assert both[0].markers[0].mask.sum() == 4
+    assert both[1].markers[0].mask.sum() == 1
+    own = NetworkDescription(
+        "m", "s", (), (Equation("omics ~ geno", connections=GENES), Equation("pheno ~ omics"))
+    )
+    kept = own.network({"pheno": weights}, **given)
+    assert [e.connections for e in kept.equations] == [GENES, weights]
+    for wrong, message in (
+        ({"geno": GENES}, r"'geno'.* of several equations \(omics, pheno\)"),
+        ({"gene": GENES}, "'gene'.* of no equation; name a left side: omics, pheno"),
+        ({"omics": ["snp1"]}, "'omics' are .*mapping"),
+    ):
+        with pytest.raises(InputError, match=message):
+            model.network(wrong, **given)
+
+
+def test_functions_are_saved_if_they_are_built_in(tmp_path):
+    def model(name, function):
+        equation = Equation(f"y ~ 1 + {name}(z1, z2)", functions={name: function})
+        return NetworkDescription("m", "s", (), (equation,))
+
+    path = tmp_path / "m.toml"
+    save_model(model("root_ratio", FUNCTIONS["root_ratio"]), path)
+    assert load_model(path).equations == (Equation("y ~ 1 + root_ratio(z1, z2)"),)
+    path.unlink()
+    for name in ("product", "root_ratio"):
+        with pytest.raises(InputError, match=f"'{name}', which a file cannot hold.*root_ratio"):
+            save_model(model(name, lambda z1, z2: z1 * z2), path)
+    assert not path.exists()
+
+
 def test_what_cannot_be_saved_is_refused_and_nothing_written(tmp_path):
     path = tmp_path / "mine.toml"
 
-    def model(**options):
-        return NetworkDescription("m", "s", (), (Equation("y ~ 1 + geno", **options),))
+    def model(prior, term="geno"):
+        return NetworkDescription("m", "s", (), (Equation("y ~ 1 + geno", priors={term: prior}),))
 
-    with pytest.raises(InputError, match="connections"):
-        save_model(model(connections={"y": ["s1"]}), path)
-    with pytest.raises(InputError, match=r"prior of 'geno'.*cannot be written"):
-        save_model(model(priors={"geno": BayesC(inclusion=lambda name: name)}), path)
+    for prior, message in (
+        (BayesC(inclusion=lambda name: name), r"prior of 'geno'.*cannot be written"),
+        (MarkerGroups({"s1": "a"}, BayesC()), "prior of 'geno'.*groups name markers"),
+        ({("a", "b"): BayesC(), "*": RRBLUP()}, "prior of 'geno'.*columns a, b share"),
+    ):
+        with pytest.raises(InputError, match=message):
+            save_model(model(prior), path)
     with pytest.raises(InputError, match="Nrmal"):
-        save_model(model(priors={"Intercept": Prior("Nrmal", mu=0)}), path)
+        save_model(model(Prior("Nrmal", mu=0), "Intercept"), path)
     with pytest.raises(InputError, match=r"\.toml"):
-        save_model(model(), tmp_path / "mine.json")
+        save_model(model(BayesC()), tmp_path / "mine.json")
     assert not list(tmp_path.iterdir())
 
 
@@ -157,6 +337,17 @@ GOOD = 'name = "m"\nsummary = "s"\n[[equation]]\nformula = "y ~ 1 + geno"\n'
         (GOOD + 'priors.Intercept = { prior = "Model" }', "'Model' is not"),
         (GOOD + 'priors.Intercept = { prior = "Flat", dims = 3 }', "Intercept.dims'"),
         (GOOD + 'family = "cauchy"', "equation\\[1\\].*'cauchy'"),
+        (GOOD + 'priors.geno = { prior = "BayesC", inclusion = 2 }', "priors.geno': inclusion=2"),
+        (GOOD + 'priors.geno = { prior = "MarkerPrior", classes = 1 }', "classes' is 1"),
+        (GOOD + 'priors.geno.y = { prior = "Normal" }', "geno.y.prior' must name .*BayesC"),
+        (GOOD + 'priors.geno.inclusion = { prior = "Beta" }', "geno.inclusion.prior' must name"),
+        (GOOD + "priors.geno = { groups = 1, priors = 2 }", "geno.groups' must name a column"),
+        (GOOD + 'priors.geno = { groups = "chip", priors = 2 }', "geno.priors.prior' must name"),
+        (GOOD + 'priors.geno = { groups = "chip", prior = "RRBLUP" }', "geno.prior' is not known"),
+        ('latent = ["z"]\n' + GOOD, "'latent' must be a table"),
+        ("latent = { z = true }\n" + GOOD, "'latent.z' is True"),
+        ("latent = { z = 0 }\n" + GOOD, "'latent.z': .*at least 1"),
+        ('partial = ["geno"]\n' + GOOD, "'partial' names 'geno', .* left sides are y"),
     ],
 )
 def test_bad_file_is_refused_with_file_and_key(text, message, tmp_path):
@@ -182,6 +373,10 @@ def test_file_that_is_no_text_is_refused(tmp_path):
         "y ~ 1 + tanh(open('x'))",
         "y ~ 1 + (tanh)(geno)",
         "y ~ 1 + `geno`",
+        "y ~ 1 + root_ratio(geno)",
+        "y ~ 1 + root_ratio(a, b)(c)",
+        "y ~ 1 + root_ratio(a, open('x'))",
+        "y ~ 1 + tanh(a, b)",
     ],
 )
 def test_formula_of_a_file_cannot_reach_python(formula, tmp_path):

@@ -16,13 +16,13 @@ from numba import njit
 
 from nnmm_pymc.kernels.genotypes import FAST
 
-__all__ = ["ACTIVATION_CODES", "network_density"]
+__all__ = ["ACTIVATION_CODES", "activate", "network_density"]
 
 ACTIVATION_CODES = {"identity": 0, "tanh": 1, "sigmoid": 2, "relu": 3, "leaky_relu": 4}
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
-def _activate(code, leak, z):
+def activate(code, leak, z):
     """Value and slope of the activation."""
     if code == 0:
         return z, 1.0
@@ -91,7 +91,7 @@ def _incomplete_rows(
         for k in range(n_omics):
             index = cell[r, k]
             if index >= 0:
-                value[k], slope[k] = _activate(code, leak, (latent[index] - centre[k]) / scale[k])
+                value[k], slope[k] = activate(code, leak, (latent[index] - centre[k]) / scale[k])
             else:
                 value[k] = activated[r, k]
         for t in range(n_traits):

@@ -231,20 +231,13 @@ class FusedDensity:
         self.middle_rows = np.ascontiguousarray(self.middle_design[self.incomplete])
         self.trait_rows = np.ascontiguousarray(self.trait_design[self.incomplete])
 
-    def _offset(self, side: Side) -> np.ndarray:
-        total = np.zeros(side.observed.shape)
-        for term in self.conditional.terms:
-            if term.value in side.genetic_values:
-                total += term.held.get_value(borrow=True)
-        return total
-
     def prepare(self, point: Point) -> None:
         """Take in what changes once a draw: variances and genetic values."""
         net, held = self.network, _Held()
         n_omics, n_traits = net.middle.observed.shape[1], net.terminal.observed.shape[1]
         held.middle_precision = np.ones(n_omics) / self._variances[net.middle](point)[0]
         held.trait_precision = np.ones(n_traits) / self._variances[net.terminal](point)[0]
-        middle, trait = self._offset(net.middle), self._offset(net.terminal)
+        middle, trait = self.offset(net.middle), self.offset(net.terminal)
         held.middle_offset = middle[self.latent_rows, self.latent_columns]
         held.trait_offset = np.ascontiguousarray(trait[self.incomplete])
         residual = np.where(self.seen, net.middle.observed - middle, 0.0)
@@ -252,6 +245,20 @@ class FusedDensity:
         held.trait_linear = self.regressors.T @ np.where(self.counted, self.y - trait, 0.0)
         held.weights = self._weights(point)
         self.held = held
+
+    def put(self, point: Point, index: np.ndarray, values: np.ndarray) -> None:
+        """Write elements of the stacked vector into the variables of a point, in place."""
+        for name, part in self.slices.items():
+            own = (index >= part.start) & (index < part.stop)
+            point[name].reshape(-1)[index[own] - part.start] = values[own]
+
+    def offset(self, side: Side) -> np.ndarray:
+        """Genetic values of a side, (individual, column)."""
+        total = np.zeros(side.observed.shape)
+        for term in self.conditional.terms:
+            if term.value in side.genetic_values:
+                total += term.held.get_value(borrow=True)
+        return total
 
     def coefficients(self, point: Point) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Coefficients of the two design matrices, and the weights with their mask."""

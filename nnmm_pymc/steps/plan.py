@@ -17,6 +17,7 @@ from nnmm_pymc.steps.families import Conjugate, conjugate_family
 from nnmm_pymc.steps.fused import FusedDensity, fused_density
 from nnmm_pymc.steps.gaussian import GaussianGibbs, gaussian_pattern
 from nnmm_pymc.steps.latent import LatentGibbs
+from nnmm_pymc.steps.latent_hmc import LatentHMC
 from nnmm_pymc.steps.markers import MarkerGibbs
 from nnmm_pymc.steps.nuts import ConditionalNUTS
 from nnmm_pymc.steps.partial import PartialFunction
@@ -26,6 +27,7 @@ from nnmm_pymc.steps.slice import SliceGibbs, elementwise_density
 __all__ = ["StepPlan", "assign_steps"]
 
 SWEEPS_PER_NUTS = 3
+Latent = Literal["auto", "gibbs", "nuts", "hmc"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ def assign_steps(
     step: BlockedStep | Sequence[BlockedStep] | None = None,
     *,
     conditional: ConditionalModel | None = None,
-    latent: Literal["auto", "gibbs", "nuts"] = "auto",
+    latent: Latent = "auto",
     target_accept: float = 0.8,
 ) -> StepPlan:
     """Give every free variable of a model one owner.
@@ -72,9 +74,10 @@ def assign_steps(
     step : step or list of steps, optional
         Steps of the user's own; the variables they name are theirs.
     conditional : ConditionalModel, optional
-    latent : {"auto", "gibbs", "nuts"}
-        How the missing cells of an omics layer with an identity activation are drawn: exactly
-        (``"auto"`` does so too), or by NUTS together with the weights.
+    latent : {"auto", "gibbs", "nuts", "hmc"}
+        How the missing cells of an omics layer are drawn: exactly (an identity activation only), by
+        NUTS together with the weights, or by Hamiltonian moves of each individual (`LatentHMC`).
+        ``"auto"``: exactly where that can be, else by NUTS.
     target_accept : float
         For NUTS.
 
@@ -116,11 +119,20 @@ def assign_steps(
         if (
             fused is not None
             and fused.network.activation == "identity"
-            and latent != "nuts"
+            and latent in ("auto", "gibbs")
             and (missing := fused.network.missing) in rest
         ):
             steps.append(LatentGibbs([conditional.model_value(missing)], density=fused))
             rest.remove(missing)
+        if fused is not None and latent == "hmc" and set(fused.names) <= set(rest):
+            cells = [conditional.model_value(v) for v in fused.names]
+            steps.append(LatentHMC(cells, density=fused))
+            rest = [v for v in rest if v not in fused.names]
+        elif latent == "hmc":
+            raise InputError(
+                "latent='hmc' needs one omics layer with missing cells that acts on traits through "
+                "a built-in activation, all Gaussian; use latent='nuts'."
+            )
         split = _split(conditional, rest)
         steps += [
             GaussianGibbs(
