@@ -6,6 +6,7 @@
 # is known of it (the annotated BayesC of JWAS), written as a prior: no sampler is touched.
 
 # %%
+import arviz as az
 import numpy as np
 import pandas as pd
 import pymc as pm
@@ -88,17 +89,7 @@ results = {
 # "conserved" is away from zero, "random" is not.
 
 # %%
-draws = results["annotated"].posterior["omics_geno_inclusion_coefficients"]
-draws = draws.stack(sample=("chain", "draw")).to_pandas()
-table = pd.DataFrame(
-    {
-        "mean": draws.mean(axis=1),
-        "sd": draws.std(axis=1),
-        "5 %": draws.quantile(0.05, axis=1),
-        "95 %": draws.quantile(0.95, axis=1),
-    }
-)
-print(table.round(2), "\n")
+print(az.summary(results["annotated"], var_names=["omics_geno_inclusion_coefficients"]), "\n")
 
 # %% [markdown]
 # ## What they are worth
@@ -107,14 +98,9 @@ print(table.round(2), "\n")
 
 # %%
 truth = data.omic_genetic_values.join(data.breeding_values).loc[new]
-accuracy = pd.DataFrame(
-    {
-        prior: nn.breeding_values(result)
-        .pivot(index="individual", columns="trait", values="ebv")
-        .loc[new]
-        .corrwith(truth)
-        for prior, result in results.items()
-    }
-)
+accuracy = pd.DataFrame(columns=networks)
+for prior, result in results.items():
+    table = nn.breeding_values(result).pivot(index="individual", columns="trait", values="ebv")
+    accuracy[prior] = table.loc[new].corrwith(truth)
 print("Accuracy in 200 new individuals")
 print(accuracy.round(2))

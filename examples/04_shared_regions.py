@@ -85,10 +85,9 @@ results = {
 
 # %%
 draws = results["shared regions"].posterior["omics_geno_inclusion_region"]
-table = draws.stack(sample=("chain", "draw")).to_pandas()
-table = pd.DataFrame({"log odds": table.mean(axis=1), "sd": table.std(axis=1)})
+table = pd.DataFrame({"log odds": draws.mean(("chain", "draw")).to_series()})
 table["causal"] = table.index.isin(truth)
-print(table.sort_values("log odds", ascending=False).head(8).round(2), "\n")
+print(table.sort_values("log odds", ascending=False).head(8).round(1), "\n")
 
 # %% [markdown]
 # ## Markers

@@ -20,6 +20,8 @@ from nnmm_pymc.alphabet import BayesL as BayesL
 from nnmm_pymc.alphabet import BayesR as BayesR
 from nnmm_pymc.alphabet import Horseshoe as Horseshoe
 from nnmm_pymc.alphabet import MarkerGroups as MarkerGroups
+from nnmm_pymc.crossval import cross_validate as cross_validate
+from nnmm_pymc.crossval import summarise_folds as summarise_folds
 from nnmm_pymc.data import Genotypes as Genotypes
 from nnmm_pymc.data import Table as Table
 from nnmm_pymc.data import align as align
@@ -28,6 +30,8 @@ from nnmm_pymc.diagnose import ConvergenceWarning as ConvergenceWarning
 from nnmm_pymc.diagnose import diagnose as diagnose
 from nnmm_pymc.distributions import MarkerEffects as MarkerEffects
 from nnmm_pymc.distributions import genetic_value as genetic_value
+from nnmm_pymc.elpd import compare_networks as compare_networks
+from nnmm_pymc.elpd import phenotype_log_likelihood as phenotype_log_likelihood
 from nnmm_pymc.errors import InputError as InputError
 from nnmm_pymc.formula import Equation as Equation
 from nnmm_pymc.intervene import intervene as intervene

@@ -139,8 +139,8 @@ def fit_command(
     _check_free(out, overwrite)
     own = {"--activation": activation, "--prior": prior, "--covariates": covariates}
     _check_own_equations(model, {**own, "--direct": direct})
-    about_omics = {"--activation": activation not in (None, "identity"), "--direct": direct}
-    _check_omics(omics, {**about_omics, "--omics-columns": omics_columns})
+    curved = {f"--activation {activation}": activation not in (None, "identity")}
+    _check_omics(omics, {**curved, "--direct": direct, "--omics-columns": omics_columns})
     description = None if model is None else load_model(model)
     geno = read_genotypes(genotypes, maf=maf, transposed=transposed)
     layers: dict[str, Any] = {"geno": geno}

@@ -145,7 +145,12 @@ def test_fit_fills_the_layers_and_connections_of_a_model(files, simulation, tmp_
     simulation.omics.to_csv(tmp_path / "metabolites.csv")
     (tmp_path / "links.tsv").write_text("gene\tmarker\nOMIC1\tsnp3\nOMIC1\tsnp7\nOMIC2\tsnp5\n")
     networks = []
-    monkeypatch.setattr(nn.Network, "fit", lambda self, *_, **__: networks.append(self))
+
+    def fit(network, *_, **__):
+        networks.append(network)
+        raise InputError("seen")
+
+    monkeypatch.setattr(nn.Network, "fit", fit)
     outcome = nnmm(
         "fit", *without_omics(files), "--model", "two_layers", "--traits", "y",
         "--layer", f"expression={tmp_path / 'genes.csv'}",
