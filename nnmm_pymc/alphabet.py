@@ -6,9 +6,11 @@ gets. `None` asks for a default that is derived from the data when the model is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+import numpy as np
 
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.priors import Prior, short
@@ -77,7 +79,7 @@ class MarkerPrior:
         shown = [
             f"{f.name}={short(getattr(self, f.name))}"
             for f in fields(self)
-            if getattr(self, f.name) is not None and f.name != "classes"
+            if f.init and getattr(self, f.name) is not None and getattr(self, f.name) is not False
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -274,7 +276,8 @@ class BayesR(MarkerPrior):
     def __post_init__(self) -> None:
         super().__post_init__()
         values = self.class_variances
-        if isinstance(values, str) or not all(isinstance(v, int | float) and v > 0 for v in values):
+        several = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)
+        if not several or not all(isinstance(v, int | float) and v > 0 for v in values):
             raise InputError(f"class_variances={values!r} must be positive numbers.")
         object.__setattr__(self, "class_variances", tuple(float(v) for v in values))
 

@@ -458,6 +458,8 @@ def compare(posterior, node, term, column, exact):
         for kind, wanted in zip(kinds, pair, strict=False):
             found = draws.mean() if kind == "mean" else draws.std()
             error = float(az.mcse(draws, method=kind))
+            if name.startswith("included"):  # of one that is never out the draws tell no error
+                error = max(error, pair[1] / np.sqrt(draws.size))
             rows.append((column, name, kind, found, wanted, error, (found - wanted) / error))
     return pd.DataFrame(
         rows, columns=["column", "name", "of", "found", "exact", "error", "z"]

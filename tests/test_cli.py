@@ -184,6 +184,14 @@ def test_bad_model_or_layer_gets_one_sentence(files, tmp_path, options, named):
     assert_one_sentence(outcome, *named)
 
 
+def test_traits_of_a_model_file_are_its_own(files, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "m"\nsummary = "s"\n[[equation]]\nformula = "y ~ 1 + geno"\n')
+    fit = ["fit", *without_omics(files), "--model", path, "--out", tmp_path / "run"]
+    assert "m: s\n  y ~ 1 + geno" in nnmm(*fit, "--draws", "0").out
+    assert_one_sentence(nnmm(*fit, "--traits", "y"), "--traits", "mine.toml")
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
