@@ -87,9 +87,7 @@ def split(n_simulations: int) -> None:
         data = nn.simulate(
             1500, 500, 5, network_r2=0.6, omic_h2=0.67, direct_r2=0.1, random_seed=seed
         )
-        network = nn.Network(
-            layers(data), ["omics ~ 1 + geno", "y ~ 1 + tanh(omics) + geno"]
-        )
+        network = nn.Network(layers(data), ["omics ~ 1 + geno", "y ~ 1 + tanh(omics) + geno"])
         result = network.fit(draws=1500, tune=500, random_seed=seed, **OPTIONS)
         table = nn.mediated_heritability(result, data.genotypes)
         table = table[(table["trait"] == "y") & table["layer"].isin(["", "all", "omics"])]

@@ -81,8 +81,8 @@ def _standard_network(nodes: list[Node]) -> StandardNetwork | None:
     centre, scale = column_scale(middle)
     shape = (len(middle.columns), len(terminal.columns))
     return StandardNetwork(
-        middle=_side(middle),
-        terminal=_side(terminal),
+        middle=_side(middle, nodes),
+        terminal=_side(terminal, nodes),
         missing=f"{middle.name}_missing",
         latent=middle.latent,
         weights=f"{terminal.name}_{edge_name(terminal, edge)}",
@@ -93,9 +93,10 @@ def _standard_network(nodes: list[Node]) -> StandardNetwork | None:
     )
 
 
-def _side(node: Node) -> Side:
+def _side(node: Node, nodes: list[Node]) -> Side:
     coefficients = {}
-    if node.equation.intercept:
+    intercept = node_priors(node, nodes)["Intercept"]
+    if node.equation.intercept and not (isinstance(intercept, int | float) and intercept == 0.0):
         coefficients[f"{node.name}_Intercept"] = np.ones((len(node.observed), 1))
     for covariate in node.covariates:
         coefficients[f"{node.name}_{covariate.label}"] = covariate.design
@@ -260,13 +261,15 @@ def _likelihood(node: Node, mean: Any, variance: Any, individuals: pd.Index) -> 
     if present.all():
         dims = ("individual", node.dim)
         return pm.Normal(node.name, mean, sd, observed=node.observed, dims=dims)
-    seen = _cell_variable(
-        f"{node.name}_observed", node, mean, sd, present, individuals, node.observed[present]
-    )
+    values = pt.zeros(present.shape)
+    if present.any():
+        seen = _cell_variable(
+            f"{node.name}_observed", node, mean, sd, present, individuals, node.observed[present]
+        )
+        # Of the observed cells the random variable, not its data: prior draws go through.
+        values = pt.set_subtensor(values[np.nonzero(present)], seen)
     if node.terminal:
-        return seen
-    # Of the observed cells the random variable, not its data: prior draws go through the network.
-    values = pt.set_subtensor(pt.zeros(present.shape)[np.nonzero(present)], seen)
+        return values
     if node.latent.any():
         missing = _cell_variable(
             f"{node.name}_missing", node, mean, sd, node.latent, individuals, None

@@ -75,9 +75,9 @@ def to_effect_draws(result: xr.DataTree, names: list[str]) -> None:
     result["moments"] = xr.DataTree(moments)
     # The connected ones alone, as NUTS has them, say the same.
     parts = [v for n in names for v in (n, f"{n}_connected") if v in posterior]
-    dims = {d for v in parts for d in posterior[v].dims} - {"chain", "draw"}
+    axes = {d for v in parts for d in posterior[v].dims} - {"chain", "draw"}
     posterior = posterior.drop_vars(parts)
-    unused = [d for d in dims if d in posterior.coords and d not in posterior.sizes]
+    unused = [d for d in axes if d in posterior.coords and d not in posterior.sizes]
     result["posterior"] = xr.DataTree(posterior.drop_vars(unused))
 
 

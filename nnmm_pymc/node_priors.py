@@ -37,7 +37,8 @@ def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
     - weights of a function of your own: the same, over draws of what it is a function of;
     - covariates: Normal(0, 2.5 sqrt(V) / sd(x));
     - weights of a parent: Normal(0, sqrt(V) / sd(g)), so that one parent alone may explain all;
-    - latent nodes: V = 1, intercept Normal(0, 1), residual variance fixed at 1/2;
+    - latent nodes: V = 1, residual variance fixed at 1/2, intercept Normal(0, 1), or 0 where they
+      act linearly and the intercepts of their children say the same;
     - residual variance: InverseGamma(df/2, (df - 2) V/4), df = 5: mean V/2, the other half of V
       being left to the genetic terms and parents;
     - marker effects, and weights with a prior of marker effects: see `MarkerPrior`.
@@ -70,7 +71,8 @@ def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
     )
     if node.hidden:
         # Its scale is a convention: what matters is the genetic share of it.
-        priors["Intercept"] = given.get("Intercept", Prior("Normal", mu=0.0, sigma=1.0))
+        default = 0.0 if _acts_linearly(node, nodes) else Prior("Normal", mu=0.0, sigma=1.0)
+        priors["Intercept"] = given.get("Intercept", default)
         priors["residual_variance"] = given.get("residual_variance", 0.5 * variance)
     else:
         default = variance_prior(0.5 * variance)
@@ -97,6 +99,12 @@ def _function_scale(edge: FunctionEdge, nodes: list[Node]) -> np.ndarray:
         z = centre[which] + scale[which] * rng.normal(size=(1000, len(which)))
         arguments.append(z if matrix else z[:, 0])
     return node_function(edge).scale(arguments)
+
+
+def _acts_linearly(node: Node, nodes: list[Node]) -> bool:
+    links = [link for child in nodes for link in child.parents if link.node == node.name]
+    called = {name for child in nodes for call in child.functions for name, *_ in call.arguments}
+    return node.name not in called and all(link.activation == "identity" for link in links)
 
 
 def _completed(prior: Any, data: EffectData, node: Node) -> Any:
