@@ -16,20 +16,20 @@ import nnmm_pymc as nn
 # %% [markdown]
 # ## Simulate
 #
-# 20 of 500 markers act on each of 3 omics. Of the markers with an effect 80 % are "conserved", of
+# 15 of 300 markers act on each of 3 omics. Of the markers with an effect 80 % are "conserved", of
 # the others 10 %; the annotation "random" says nothing. Omics and trait of the last 200 individuals
 # are set aside.
 
 # %%
-data = nn.simulate(400, 500, 3, n_causal=20, omic_h2=0.4, random_seed=3)
+data = nn.simulate(400, 300, 3, n_causal=15, omic_h2=0.4, random_seed=1)
 known, new = data.genotypes.index[:200], data.genotypes.index[200:]
 
 rng = np.random.default_rng(3)
 causal = (data.marker_effects != 0).any(axis=1)
 annotations = pd.DataFrame(
     {
-        "conserved": rng.random(500) < np.where(causal, 0.8, 0.1),
-        "random": rng.random(500) < 0.3,
+        "conserved": rng.random(300) < np.where(causal, 0.8, 0.1),
+        "random": rng.random(300) < 0.3,
     },
     index=causal.index,
 )
@@ -41,6 +41,9 @@ annotations = pd.DataFrame(
 # variable. It returns one probability for each marker, which serves all omics; a ``(marker, omic)``
 # matrix would give each omic its own. The rows of the annotations are those of the model's markers,
 # by name. `name` is "omics_geno_inclusion" here.
+#
+# The slab variance gets the same prior in both models: on average, half the variance of an omic
+# (about 1) comes from 5 % of the markers.
 
 
 # %%
@@ -54,6 +57,11 @@ def annotated(name, dims):
     return pm.math.invprobit(baseline + table.to_numpy() @ coefficients)
 
 
+genotypes = nn.read_genotypes(data.genotypes)
+mean = 0.5 / (0.05 * genotypes.sum2pq)
+slab_variance = nn.Prior("InverseGamma", alpha=2.5, beta=1.5 * mean)
+
+
 # %% [markdown]
 # ## Fit it, and plain BayesC
 #
@@ -65,7 +73,7 @@ def annotated(name, dims):
 def network(prior):
     return nn.Network(
         [
-            nn.Layer("geno", data.genotypes),
+            nn.Layer("geno", genotypes),
             nn.Layer("omics", data.omics.loc[known]),
             nn.Layer("pheno", data.phenotypes.loc[known]),
         ],
@@ -74,19 +82,19 @@ def network(prior):
 
 
 networks = {
-    "BayesC": network(nn.BayesC()),
-    "annotated": network(nn.BayesC(inclusion=annotated)),
+    "BayesC": network(nn.BayesC(slab_variance=slab_variance)),
+    "annotated": network(nn.BayesC(annotated, slab_variance)),
 }
 print(nn.assign_steps(networks["annotated"].model), "\n")
 results = {
-    prior: net.fit(draws=500, tune=300, chains=2, random_seed=1, quiet=True, progressbar=False)
+    prior: net.fit(draws=600, tune=300, chains=2, random_seed=1, quiet=True, progressbar=False)
     for prior, net in networks.items()
 }
 
 # %% [markdown]
 # ## What the annotations say
 #
-# "conserved" is away from zero, "random" is not.
+# "conserved" is away from zero, "random" is not. (`ess_bulk`: for a paper, draw ten times as much.)
 
 # %%
 print(az.summary(results["annotated"], var_names=["omics_geno_inclusion_coefficients"]), "\n")

@@ -40,10 +40,10 @@ omics = pd.DataFrame(omics, index=genotypes.individuals, columns=true_alpha.inde
 # %% [markdown]
 # ## The prior
 #
-# `dims` is ``("omic",)``: each omic gets its alpha and its variance. The result is a matrix,
-# ``(marker, omic)``. Heterozygosity is divided by its mean, so that `average` is the variance of an
-# effect of a marker of average heterozygosity whatever alpha is: without that the two would be
-# strongly correlated.
+# `dims` holds the dim of the omics: each gets its alpha and its variance. The result is a matrix,
+# ``(marker, omic)``, markers in the order of `genotypes`. Heterozygosity is divided by its mean, so
+# that `average` is the variance of an effect at a marker of average heterozygosity whatever alpha
+# is: without that the two would be strongly correlated.
 
 
 # %%

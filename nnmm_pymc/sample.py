@@ -141,6 +141,7 @@ def _starts(
     conditional: ConditionalModel, chains: int, seed: np.random.SeedSequence, initvals: Any
 ) -> list[Point]:
     points = conditional.prior_points(int(seed.generate_state(1)[0]) >> 2, chains)
+    conditional.check_effect_parameters(points)
     if initvals is None:
         return points
     given = [initvals] * chains if isinstance(initvals, Mapping) else list(initvals)

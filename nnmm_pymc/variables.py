@@ -42,7 +42,10 @@ def create(prior: Any, name: str, dims: Sequence[str] = ()) -> Any:
         return prior.create_variable(name)
     if callable(prior):
         n_arguments = len(inspect.signature(prior).parameters)
-        return prior(name, tuple(dims)) if n_arguments > 1 else prior(name)
+        value = prior(name, tuple(dims)) if n_arguments > 1 else prior(name)
+        if value is None:
+            raise InputError(f"The prior of {name!r} is a function that returns nothing.")
+        return value
     raise InputError(
         f"The prior of {name!r} is {prior!r}; give a number, a Prior, an object with "
         "create_variable(name), or a function that returns a PyMC variable."

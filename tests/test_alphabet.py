@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import arviz as az
 import numpy as np
@@ -275,7 +276,7 @@ def several_variances(prior, k, p, grid, step):
 
 
 def averaged(grid, log_variance, log_own, inclusion=1.0):
-    """Weights of an effect with a variable for itself, from (H, quantile) logs; see `Belief.own`."""
+    """Weights of an effect that has a variable for itself, and `Belief.own`; logs (H, quantile)."""
     inclusion = np.broadcast_to(inclusion, len(log_variance))[:, None]
     points, out = grid.point(log_variance) * OWN_WEIGHT[:, None], []
     for power in range(3):
@@ -287,16 +288,23 @@ def averaged(grid, log_variance, log_own, inclusion=1.0):
 
 
 def own_variance(prior, k, p, grid, step):
-    values, weight = combine(
-        inclusion=probability(prior.inclusion, p),
-        df=positive(prior.df, k, step),
-        scale=positive(prior.scale, k, step),
-    )
-    df, scale = np.exp(values["df"])[:, None], np.exp(values["scale"])[:, None]
-    with np.errstate(over="ignore"):
-        log_v = np.log(stats.invgamma.ppf(OWN, df / 2, scale=df * scale / 2))
-    slab, *own = averaged(grid, log_v, log_v, values["inclusion"])
-    return Belief(weight, values, always(slab, p), always(own, p), "slab_variance")
+    inclusion = probability(prior.inclusion, p)
+    if prior.slab_variance is not None:
+        values, weight = combine(inclusion=inclusion)
+        log_own = np.log(frozen(prior.slab_variance, k).ppf(OWN))[None, :].repeat(len(weight), 0)
+        log_variance, name = log_own, "slab_variance"
+    else:
+        values, weight = combine(
+            inclusion=inclusion,
+            df=positive(prior.df, k, step),
+            scale=positive(prior.scale, k, step),
+        )
+        df, at = np.unique(np.exp(values["df"]), return_inverse=True)
+        with np.errstate(over="ignore"):
+            log_own = np.log(stats.invgamma.ppf(OWN, df[:, None] / 2, scale=df[:, None] / 2))[at]
+        log_variance, name = log_own + values["scale"][:, None], "relative_variance"
+    slab, *own = averaged(grid, log_variance, log_own, values["inclusion"])
+    return Belief(weight, values, always(slab, p), always(own, p), name)
 
 
 def lasso(prior, k, p, grid, step):
@@ -342,7 +350,9 @@ def side_by_side(parts):
     for (places, belief), at in zip(parts, index, strict=True):
         values |= {name: value[at] for name, value in belief.values.items()}
         owner |= {j: (belief, at) for j in places}
-    return Belief(weight, values, lambda s: [b.slab(s)[0][at] for _, (b, at) in sorted(owner.items())])
+    return Belief(
+        weight, values, lambda s: [b.slab(s)[0][at] for _, (b, at) in sorted(owner.items())]
+    )
 
 
 def renamed(belief, form):
@@ -359,7 +369,7 @@ def belief_of(prior, column, columns, markers, grid):
         return renamed(inner, "rest_{}" if key == "*" else column + "_{}")
     k = columns.index(column)
     if not isinstance(prior, nn.MarkerGroups):
-        return RULES[type(prior)](prior, k, len(markers), grid, 0.5)
+        return RULES[type(prior)](prior, k, len(markers), grid, 0.8)
     parts = []
     for g, group in enumerate(dict.fromkeys(prior.groups[m] for m in markers)):
         places = [j for j, m in enumerate(markers) if prior.groups[m] == group]
@@ -426,13 +436,11 @@ def likelihoods(network, x, values, grid):
 
 
 def draws_of(posterior, node, term, column, name):
-    """Draws (chain, draw) of what the reference calls `name`; None if it is no variable."""
+    """Draws (chain, draw) of what the reference calls `name`, as the reference has it."""
     end, *places = name.split()
     variables = {"intercept": "Intercept", "residual": "residual_variance"}
     variables |= dict.fromkeys(("effect", "included"), term)
-    values = posterior.get(f"{node}_{variables.get(end, f'{term}_{end}')}")
-    if values is None:
-        return None
+    values = posterior[f"{node}_{variables.get(end, f'{term}_{end}')}"]
     for place in places:
         axis, position = place.split("=")
         dim = next(d for d in values.dims[2:] if axis == "marker" or d.endswith(axis))
@@ -451,9 +459,9 @@ def compare(posterior, node, term, column, exact):
     """Means and sds of draws beside the exact ones, and z by their Monte Carlo errors."""
     rows = []
     for name, pair in exact.items():
-        draws = draws_of(posterior, node, term, column, name)
-        if draws is None or pair[1] < 1e-6:
+        if pair[1] < 1e-6:  # a number
             continue
+        draws = draws_of(posterior, node, term, column, name)
         kinds = ("mean",) if name.startswith("included") else ("mean", "sd")
         for kind, wanted in zip(kinds, pair, strict=False):
             found = draws.mean() if kind == "mean" else draws.std()
@@ -461,17 +469,15 @@ def compare(posterior, node, term, column, exact):
             if name.startswith("included"):  # of one that is never out the draws tell no error
                 error = max(error, pair[1] / np.sqrt(draws.size))
             rows.append((column, name, kind, found, wanted, error, (found - wanted) / error))
-    return pd.DataFrame(
-        rows, columns=["column", "name", "of", "found", "exact", "error", "z"]
-    )
+    return pd.DataFrame(rows, columns=["column", "name", "of", "found", "exact", "error", "z"])
 
 
-def sampled(network, draws, seed=1, chains=2, tune=300):
+def sampled(network, draws, seed=1, tune=300):
     return nn.sample(
         network.model,
         draws=draws,
         tune=tune,
-        chains=chains,
+        chains=2,
         random_seed=seed,
         progressbar=False,
         quiet=True,
@@ -484,9 +490,183 @@ def comparisons(network, columns, markers, grid, **options):
     posterior = sampled(network, **options)
     beliefs = {c: belief_of(priors[term], c, list(columns), markers, grid) for c in columns}
     return pd.concat(
-        [
-            compare(posterior, node, term, c, moments(columns[c], beliefs[c])[0])
-            for c in columns
-        ],
+        [compare(posterior, node, term, c, moments(columns[c], beliefs[c])[0]) for c in columns],
         ignore_index=True,
     )
+
+
+# ---------------------------------------------------------------- GBLUP in closed form
+
+
+def phenotyped(n=40, p=50, n_phenotyped=25, seed=4):
+    """Dosages of all, fewer than the markers, and a trait of the first of them."""
+    genotypes, _ = small_data(n, p, seed=seed)
+    rng = np.random.default_rng(seed)
+    z = (genotypes - genotypes.mean()).to_numpy()
+    y = 1.0 + z @ rng.normal(0, 0.2, p) + rng.normal(size=n)
+    return genotypes, pd.DataFrame({"y": y[:n_phenotyped]}, genotypes.index[:n_phenotyped])
+
+
+def gblup_exact(kinship, y, intercept, genetic, residual, covariance=None):
+    """Mean and sd of mu + g, or of what has this covariance with g of the phenotyped, and variance.
+
+    g ~ N(0, kinship genetic) with the phenotyped first, mu ~ N(intercept), both variances known.
+    """
+    n, (mu, sd) = len(y), intercept
+    whole = genetic * kinship + sd**2
+    if covariance is None:
+        cross, variance, start = whole[:, :n], np.diag(whole), mu
+    else:
+        (cross, variance), start = covariance, 0.0
+    gain = np.linalg.solve(whole[:n, :n] + residual * np.eye(n), cross.T).T
+    return start + gain @ (y - mu), np.sqrt(variance - np.sum(gain * cross, axis=1))
+
+
+def gblup_comparisons(kind, draws, seed=1, genetic=0.7, residual=0.6):
+    """Breeding values and marker effects of a fit with known variances beside the exact ones.
+
+    `kind` is "GBLUP", "RRBLUP" (the same model) or "kinship" (the matrix given as a layer).
+    """
+    genotypes, trait = phenotyped()
+    z, n = (genotypes - genotypes.mean()).to_numpy(), len(trait)
+    total = np.sum(z[:n] ** 2) / n
+    kinship = z @ z.T / total
+    prior = nn.GBLUP(genetic_variance=genetic)
+    if kind == "RRBLUP":
+        prior = nn.RRBLUP(slab_variance=genetic / total)
+    data: Any = genotypes
+    if kind == "kinship":
+        kinship = 0.8 * kinship + 0.2 * np.eye(len(z))
+        data = nn.read_relationship(pd.DataFrame(kinship, genotypes.index, genotypes.index))
+    network = nn.Network(
+        [nn.Layer("geno", data), nn.Layer("pheno", trait)],
+        [nn.Equation("y ~ 1 + geno", priors={"geno": prior, "residual_variance": residual})],
+    )
+    result = network.fit(
+        draws=draws,
+        tune=100,
+        chains=2,
+        random_seed=seed,
+        progressbar=False,
+        quiet=True,
+    )
+    normal = network.priors["y"]["Intercept"].parameters
+    intercept = normal["mu"][0], normal["sigma"][0]
+    y = trait["y"].to_numpy()
+    values = nn.breeding_values(result).set_index("individual").loc[genotypes.index]
+    exact = gblup_exact(kinship, y, intercept, genetic, residual)
+    rows = [_against("ebv", values["ebv"], values["sd"], exact, result)]
+    if kind != "kinship":
+        effects = nn.marker_effects(result).set_index("marker").loc[list(genotypes)]
+        own = genetic / total
+        exact = gblup_exact(
+            kinship, y, intercept, genetic, residual, (own * z[:n].T, np.full(z.shape[1], own))
+        )
+        rows.append(_against("effect", effects["mean"], effects["sd"], exact, result))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _against(name, mean, sd, exact, result):
+    """z of means and sds of a Gaussian, by the number of effective draws that were kept."""
+    draws = result["effect_draws"].dataset["y_geno"].to_numpy()
+    n = min(float(az.ess(draws[:, :, j, 0])) for j in range(draws.shape[2]))
+    n = min(n, draws.shape[0] * draws.shape[1])
+    z = {
+        "mean": (mean.to_numpy() - exact[0]) / (exact[1] / np.sqrt(n)),
+        "sd": (sd.to_numpy() - exact[1]) / (exact[1] / np.sqrt(2 * n)),
+    }
+    return pd.concat([pd.DataFrame({"name": name, "of": kind, "z": z[kind]}) for kind in z])
+
+
+# ---------------------------------------------------------------- tests
+
+GROUPS = {"snp0": "a", "snp1": "b", "snp2": "a"}
+DF = nn.Prior("Gamma", alpha=2, beta=0.1)
+SCALE = nn.Prior("Gamma", alpha=1.1, beta=2.0)
+PRIORS = {
+    "BayesB": nn.BayesB(df=DF),
+    "BayesL": nn.BayesL(),
+    "BayesR": nn.BayesR(),
+    "Horseshoe": nn.Horseshoe(),
+    "by omic": {"omic1": nn.BayesR(), "*": nn.BayesA(scale=SCALE)},
+    "by group": nn.MarkerGroups(GROUPS, nn.BayesC()),
+    "by named group": nn.MarkerGroups(GROUPS, {"b": nn.BayesR(), "*": nn.RRBLUP()}),
+}
+
+
+def check(table):
+    """Comparisons of one fit are correlated, so that their mean square varies more than chi2's."""
+    assert np.isfinite(table["z"]).all() and len(table) > 20
+    assert table["z"].abs().max() < 4.5, f"\n{table[table['z'].abs() > 3].to_string()}"
+    assert (table["z"] ** 2).mean() < 2.5, f"\n{table.to_string()}"
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("name", PRIORS)
+def test_posterior_is_exact(name):
+    genotypes, omics = small_data()
+    network = omics_network(PRIORS[name], genotypes, omics)
+    grid = Grid()
+    columns = likelihoods(network, genotypes - genotypes.mean(), omics, grid)
+    check(comparisons(network, columns, list(genotypes), grid, draws=600))
+
+
+@pytest.mark.statistical
+def test_posterior_of_selected_weights_is_exact():
+    rng = np.random.default_rng(3)
+    omics = pd.DataFrame(rng.normal(0.7, 1.0, (40, 3)), columns=list("abc"))
+    effects = np.array([[0.5, 0.0], [0.0, -0.2], [0.1, 0.3]])
+    traits = omics.to_numpy() @ effects + 0.7 * rng.normal(size=(40, 2))
+    traits = pd.DataFrame(traits, columns=["y", "z"])
+    network = weights_network(nn.BayesR(), omics, traits)
+    grid = Grid()
+    columns = likelihoods(network, omics, traits, grid)
+    check(comparisons(network, columns, list(omics), grid, draws=600))
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("kind", ["GBLUP", "RRBLUP", "kinship"])
+def test_breeding_values_are_those_of_the_mixed_model(kind):
+    """Of individuals with and without phenotypes; and the marker effects."""
+    check(gblup_comparisons(kind, draws=1000))
+
+
+def test_defaults_are_those_of_the_docstrings():
+    """A heritability of one half, with V / 2 = var(y) / 2 shared by the markers."""
+    genotypes, omics = small_data()
+    variance = omics.var().to_numpy()
+    x = genotypes.var(ddof=0).to_numpy()
+    v = 0.5 * variance / x.sum()
+    n, p = genotypes.shape
+
+    def completed(prior):
+        return omics_network(prior, genotypes, omics).priors["omics"]["geno"]
+
+    def assert_is(prior, name, **parameters):
+        assert prior.name == name
+        assert set(prior.parameters) == set(parameters)
+        for key, value in parameters.items():
+            np.testing.assert_allclose(prior.parameters[key], value, rtol=1e-5)
+
+    for prior, share in [
+        (nn.RRBLUP(), 1.0),
+        (nn.BayesC(), 0.5),
+        (nn.BayesC(inclusion=nn.Prior("Beta", alpha=1, beta=3)), 0.25),
+        (nn.BayesC(inclusion=0.1), 0.1),
+        (nn.BayesR(), (0.01 + 0.1 + 1.0) / 4),
+        (nn.BayesR(class_probabilities=[0.7, 0.3], class_variances=(0.5,)), 0.15),
+    ]:
+        slab = completed(prior).slab_variance
+        assert_is(slab, "InverseGamma", alpha=2.5, beta=1.5 * v / share)
+    for prior, share in [(nn.BayesA(), 1.0), (nn.BayesB(), 0.5), (nn.BayesB(inclusion=0.1), 0.1)]:
+        scale = completed(prior).scale
+        assert completed(prior).df == 5
+        assert_is(scale, "InverseGamma", alpha=2.5, beta=1.5 * 0.6 * v / share)
+    genetic = completed(nn.GBLUP()).genetic_variance
+    assert_is(genetic, "InverseGamma", alpha=2.5, beta=1.5 * 0.5 * variance)
+    lasso = completed(nn.BayesL()).lambda_squared
+    assert_is(lasso, "Gamma", alpha=1.1, beta=0.1 / (2 * x.sum() * np.ones(2)))
+    shrinkage = completed(nn.Horseshoe())
+    tau = 1 / (p - 1) * np.sqrt(variance / (2 * n * x.mean()))
+    assert_is(shrinkage.global_scale, "HalfCauchy", beta=tau)
+    assert_is(shrinkage.slab_variance, "InverseGamma", alpha=2.0, beta=2 * v * p)

@@ -13,6 +13,51 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("[0-9]*.py"))
 
 
+def numbers(printed: str, row: str) -> list[float]:
+    """Numbers in the last printed line that starts with a word."""
+    lines = [line for line in printed.splitlines() if line.startswith(row)]
+    return [float(x) for x in re.findall(r"(?<=\s)-?\d+\.?\d*(?=\s|$)", lines[-1])]
+
+
+def check_first_network(printed: str, folder: Path) -> None:
+    accuracy = re.search(r"Accuracy in 50 new individuals: (\S+)", printed)
+    assert accuracy is not None
+    assert float(accuracy[1]) > 0.6
+    assert (folder / "01_first_network.png").read_bytes().startswith(b"\x89PNG")
+
+
+def check_annotated_inclusion(printed: str, folder: Path) -> None:
+    name = "omics_geno_inclusion_coefficients"
+    _, _, low, *_ = numbers(printed, f"{name}[conserved]")
+    assert low > 0
+    _, _, low, high, *_ = numbers(printed, f"{name}[random]")
+    assert low < 0 < high
+    plain, annotated = numbers(printed, "y ")
+    assert annotated > plain > 0.5
+
+
+def check_allele_frequency(printed: str, folder: Path) -> None:
+    for omic in ("neutral", "weak", "strong"):
+        true, _, _, low, high, *_ = numbers(printed, f"alpha[{omic}]")
+        assert low < true < high
+    assert high < 0
+
+
+def check_shared_regions(printed: str, folder: Path) -> None:
+    ranked = re.findall(r"^chr\d:\d+ .*(True|False)", printed, flags=re.MULTILINE)
+    assert ranked[:4] == ["True"] * 4
+    (plain,), (shared,) = (numbers(printed, prior) for prior in ("BayesC ", "shared regions"))
+    assert shared > plain + 0.1
+
+
+CHECKS = {
+    "01_first_network": check_first_network,
+    "02_annotated_inclusion": check_annotated_inclusion,
+    "03_allele_frequency": check_allele_frequency,
+    "04_shared_regions": check_shared_regions,
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs(example, tmp_path):
@@ -25,9 +70,4 @@ def test_example_runs(example, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    figure = tmp_path / f"{example.stem}.png"
-    assert figure.read_bytes().startswith(b"\x89PNG")
-    if example.stem == "01_first_network":
-        accuracy = re.search(r"Accuracy in 50 new individuals: (\S+)", done.stdout)
-        assert accuracy is not None
-        assert float(accuracy[1]) > 0.6
+    CHECKS[example.stem](done.stdout, tmp_path)

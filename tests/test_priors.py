@@ -8,8 +8,11 @@ from scipy import stats
 from scipy.special import logsumexp
 
 import nnmm_pymc as nn
+from nnmm_pymc import MarkerGibbs
 from nnmm_pymc.steps import assign_steps
+from nnmm_pymc.steps.conditional import ConditionalModel
 from nnmm_pymc.steps.conjugate import ConjugateGibbs
+from nnmm_pymc.steps.selection import SelectionGibbs
 from nnmm_pymc.steps.slice import SliceGibbs
 
 QUICK = "FAST_COMPILE"
@@ -62,8 +65,8 @@ def given_classes(conditional, model, jacobian):
         return model.compile_logp(jacobian=jacobian, mode=QUICK)
     density = sum(factor.sum() for factor in conditional.factors.values())
     if jacobian:
-        priors = conditional.conditional
-        density = density + priors.logp(sum=True) - priors.logp(jacobian=False, sum=True)
+        held = conditional.conditional
+        density = density + held.logp() - held.logp(jacobian=False)
     function = conditional.compile([density], mode=QUICK)
     return lambda point: function(point)[0]
 
@@ -91,11 +94,12 @@ def test_conditionals_are_those_of_the_model(name):
                     checked.add(names[c.value])
             elif isinstance(step, SliceGibbs):
                 (value,) = (v.name for v in step.vars)
+                step.density.prepare(point)
                 for element in np.ndindex(point[value].shape):
                     shift = np.zeros(point[value].shape)
                     shift[element] = rng.normal(0, 0.3)
                     moved = shifted(point, value, shift)
-                    here, there = (step.density(point, q[value])[0] for q in (point, moved))
+                    here, there = (step.density(q[value])[0] for q in (point, moved))
                     expected = with_jacobian(moved) - with_jacobian(point)
                     assert (there - here)[element] == close(expected), value
                 checked.add(names[value])
@@ -128,32 +132,41 @@ def log_density(c, eta, unit, v):
 def test_classes_sum_to_the_density_of_the_effects(name):
     """The density of an effect and its class, summed over the classes, is that of `MarkerEffects`.
 
-    So the effects are right whatever is drawn given the classes.
+    So the effects are right whatever is drawn given the classes. Both relative to a zero effect.
     """
     model = small_network(PRIORS[name]).model
-    conditional = assign_steps(model).conditional
+    conditional = ConditionalModel(model)
     mixture = conditional.mixtures["omics_geno"]
-    joint = conditional.compile([mixture.log_density, mixture.weights], mode=QUICK)
+    parts = [conditional.factors[f].sum() for f in conditional.effect_factors("omics_geno")]
+    joint = conditional.compile([sum(parts)], mode=QUICK)
     marginal = model.compile_fn(
-        model.logp(vars=[model["omics_geno"]], jacobian=False, sum=False)[0],
+        model.logp(vars=[model["omics_geno"]], jacobian=False),
         inputs=model.value_vars,
         point_fn=True,
         mode=QUICK,
         on_unused_input="ignore",
     )
-    seen = []
+    rng = np.random.default_rng(5)
+    n_checked = 0
     for point in conditional.prior_points(seed=2, size=4):
-        zero = point["omics_geno"] == 0
-        by_class = []
-        for c in range(mixture.n_classes):
-            mixture.hold(point["omics_geno"], np.where(zero, -1, c))
-            density, weights = joint(point)
-            closed = np.broadcast_to(weights[..., c] == 0, zero.shape)
-            by_class.append(np.where(closed, -np.inf, density))
-        total = np.where(zero, density, logsumexp(by_class, axis=0))
-        np.testing.assert_allclose(total, marginal(point), rtol=1e-10)
-        seen.append(zero)
-    assert 0.1 < np.mean(seen) < 0.9
+        hold_random_classes(conditional, point, rng)
+        classes = mixture.classes.copy()
+        for effect in zip(*np.nonzero(point["omics_geno"]), strict=True):
+
+            def at(value, c, effect=effect, classes=classes, point=point):
+                moved, new = point["omics_geno"].copy(), classes.copy()
+                moved[effect], new[effect] = value, c
+                moved = point | {"omics_geno": moved}
+                mixture.hold(moved["omics_geno"], new)
+                return joint(moved)[0], marginal(moved)
+
+            none, reference = at(0.0, -1)
+            value = point["omics_geno"][effect]
+            by_class = [at(value, c)[0] - none for c in range(mixture.n_classes)]
+            wanted = at(value, 0)[1] - reference
+            assert logsumexp(by_class) == pytest.approx(wanted, rel=1e-8, abs=1e-8)
+            n_checked += 1
+    assert n_checked > 10
 
 
 class GivenNumbers:
@@ -203,16 +216,15 @@ def test_a_mixture_is_drawn_from_its_conditional(kind, monkeypatch):
     Effects before it in the sweep have their new values, those behind it their old ones.
     """
     if kind == "markers":
-        model, name = small_network(PRIORS["by group"]).model, "omics_geno"
+        model, name, method = small_network(PRIORS["by group"]).model, "omics_geno", MarkerGibbs
     else:
-        model, name = weights_network(nn.BayesR()).model, "pheno_omics"
+        model, name, method = weights_network(nn.BayesR()).model, "pheno_omics", SelectionGibbs
         monkeypatch.setattr("nnmm_pymc.steps.selection.SWEEPS", 1)
-    plan = assign_steps(model)
-    step = next(s for s in plan.compound.methods if s.vars[0].name == name)
+    step = step_of(method, model, name)
     if kind == "markers":
         monkeypatch.setattr(step, "scale", None)
-    point = plan.conditional.prior_points(seed=3, size=1)[0]
-    plan.compound.setup_chain(np.random.default_rng(0), 1, 1)
+    point = step.conditional.prior_points(seed=3, size=1)[0]
+    step.setup_chain(np.random.default_rng(0), 1, 1)
     logp = model.compile_logp(jacobian=False, mode=QUICK)
     rng = np.random.default_rng(2)
     shape = point[name].shape
@@ -237,6 +249,11 @@ def test_a_mixture_is_drawn_from_its_conditional(kind, monkeypatch):
             assert np.ptp(differences) < 1e-4
             n_classes.append(len(slab))
     assert max(n_classes) == 3
+
+
+def step_of(method, model, name):
+    conditional = ConditionalModel(model)
+    return method([conditional.model_value(name)], model=model, conditional=conditional)
 
 
 def order(shape):
@@ -270,13 +287,12 @@ def weights_network(prior, missing=0.0, term="omics"):
 def test_quadratic_form_of_selected_weights_is_that_of_the_model(prior, options):
     """-b'Pb/2 + h'b against the model's log density without the factor of the weights' prior."""
     model = weights_network(prior, **options).model
-    plan = assign_steps(model)
-    (step,) = (s for s in plan.compound.methods if s.name == "selection_gibbs")
+    step = step_of(SelectionGibbs, model, "pheno_omics")
     rest = model.logp(jacobian=False) - model.logp(vars=[model["pheno_omics"]], jacobian=False)
     density = model.compile_fn(rest, inputs=model.value_vars, point_fn=True, mode=QUICK)
     rng = np.random.default_rng(7)
-    for point in plan.conditional.prior_points(seed=6, size=3):
-        plan.conditional.refresh(point)
+    for point in step.conditional.prior_points(seed=6, size=3):
+        step.conditional.refresh(point)
         precision, linear = step.quadratic(point)
         differences = []
         for _ in range(4):
@@ -335,6 +351,38 @@ def test_a_hand_written_model_with_scalar_hyper_parameters_runs():
     )
     assert result["posterior"]["slab_variance"].shape == (2, 30)
     assert len(nn.marker_effects(result)) == 20
+
+
+@pytest.mark.parametrize(
+    ("prior", "words"),
+    [
+        ({"inclusion": lambda name: pm.Normal(name, 3.0, 1.0)}, "inclusion probability is"),
+        ({"inclusion": np.array([1.3, 1.3])}, "inclusion probability is 1.3"),
+        ({"slab_variance": lambda name: pm.Normal(name, -3.0, 1.0)}, "slab variance is -"),
+        ({"slab_variance": lambda name: None}, "returns nothing"),
+    ],
+)
+def test_parameters_out_of_bounds_are_refused(prior, words):
+    """A forgotten link function must not run."""
+    network = small_network(nn.BayesC(**prior))
+    with pytest.raises(nn.InputError, match=words):
+        nn.assign_steps(network.model)
+
+
+def test_an_inclusion_that_could_pass_one_never_does():
+    """Its prior allows it; the density of the effects does not."""
+    network = small_network(nn.BayesC(inclusion=lambda name: pm.HalfNormal(name, 0.15)))
+    result = nn.sample(
+        network.model,
+        draws=300,
+        tune=100,
+        chains=2,
+        cores=1,
+        random_seed=1,
+        progressbar=False,
+        quiet=True,
+    )
+    assert result["posterior"]["omics_geno_inclusion"].max() <= 1.0
 
 
 def test_a_misspelt_parameter_is_refused():

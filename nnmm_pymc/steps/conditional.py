@@ -25,7 +25,7 @@ from pytensor.graph.traversal import ancestors
 from pytensor.link.vm import VMLinker
 
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.steps.effect_prior import EffectPrior
+from nnmm_pymc.steps.effect_prior import EffectPrior, faults
 from nnmm_pymc.steps.terms import (
     MarkerTerm,
     find_terms,
@@ -231,6 +231,7 @@ class ConditionalModel:
         variance of effects that are all zero could be anything.
         """
         points = self.prior_points(seed=20_260, size=2)
+        self.check_effect_parameters(points)
         rng = np.random.default_rng(20_260)
         included = dict(points[1])
         for name in self.effects:
@@ -240,6 +241,16 @@ class ConditionalModel:
             drawn = rng.normal(0, 0.1, effects.shape)
             included[name] = np.where(open_ & (effects == 0.0), drawn, effects)
         return [*points, included]
+
+    def check_effect_parameters(self, points: Sequence[Point]) -> None:
+        """Refuse inclusion probabilities and slab variances that are none at some prior draw."""
+        for name in self.effects:
+            read = self.compile(self.effect_parameters(name), mode=QUICK_MODE)
+            for point in points:
+                with np.errstate(all="ignore"):
+                    wrong = faults(*read(point))
+                if wrong is not None:
+                    raise InputError(f"Prior of {name!r}: at a draw from the prior {wrong}.")
 
     def prior_points(self, seed: int, size: int) -> list[Point]:
         """Points drawn from the prior.

@@ -21,7 +21,10 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-__all__ = ["EffectPrior"]
+__all__ = ["EffectPrior", "faults"]
+
+# Probabilities may sum to one more than one by this.
+ROUNDING = 1e-9
 
 
 class EffectPrior:
@@ -74,15 +77,18 @@ class EffectPrior:
         out = 1.0 - pt.sum(self.member, axis=-1, keepdims=True)
         density = _times_log(_summed_like(out, spike), spike)
         slab = _times_log(_summed_like(self.member, self.weights), self.weights)
-        return pt.sum(density, axis=-1) + pt.sum(slab, axis=-1)
+        allowed = pt.all(self.weights >= 0.0, axis=-1) & (spike[..., 0] >= -ROUNDING)
+        return pt.where(allowed, pt.sum(density, axis=-1) + pt.sum(slab, axis=-1), -np.inf)
 
     @property
     def log_slab(self) -> Any:
         """Log density of the effects given their classes, in the shape of the slab variances."""
         count = _summed_like(self.member, self.variances)
         squares = _summed_like(self.member * self.effects[..., None] ** 2, self.variances)
-        logs = count * pt.log(2.0 * np.pi * self.variances)
-        return -0.5 * pt.sum(logs + squares / self.variances, axis=-1)
+        allowed = self.variances > 0.0
+        variances = pt.where(allowed, self.variances, 1.0)
+        density = -0.5 * (count * pt.log(2.0 * np.pi * variances) + squares / variances)
+        return pt.where(pt.all(allowed, axis=-1), pt.sum(density, axis=-1), -np.inf)
 
     @property
     def likeliest(self) -> Any:
@@ -93,6 +99,23 @@ class EffectPrior:
         )
         density = pt.where(open_, density, -np.inf) + pt.zeros_like(self.member)
         return pt.where(pt.eq(self.effects, 0.0), -1, pt.argmax(density, axis=-1))
+
+
+def faults(weights: np.ndarray, variances: np.ndarray) -> str | None:
+    """What is wrong with the parameters of marker effects at some point, in words."""
+    total = weights.sum(axis=-1)
+    if not np.all(np.isfinite(weights)) or weights.min() < 0.0 or total.max() > 1.0 + ROUNDING:
+        odd = weights.min() if weights.min() < 0.0 else total.max()
+        return (
+            f"its inclusion probability is {odd:.4g}; give an expression between 0 and 1 (is a "
+            "link such as pm.math.invlogit missing?)"
+        )
+    if not np.all(np.isfinite(variances)) or variances.min() <= 0.0:
+        return (
+            f"its slab variance is {variances.min():.4g}; give a positive expression (is "
+            "pm.math.exp missing, or a square?)"
+        )
+    return None
 
 
 def _times_log(count: Any, probability: Any) -> Any:

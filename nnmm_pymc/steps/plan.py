@@ -162,7 +162,8 @@ def assign_steps(
     # A draw of NUTS costs several sweeps, and the hyper-parameters of the markers mix slower than
     # the weights: between two draws of NUTS the Gibbs steps run more than once.
     hyper = [*slices, *variances]
-    extra = [*markers, *variances] * (SWEEPS_PER_NUTS - 1) if split.nuts else []
+    costly = any(not _is_hyper(conditional, v) for group in split.nuts for v in group)
+    extra = [*markers, *variances] * (SWEEPS_PER_NUTS - 1) if costly else []
     rows = _rows(model, [*steps, *hyper])
     return StepPlan(CompoundStep([*extra, *steps, *hyper]), conditional, rows)
 
