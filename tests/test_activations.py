@@ -9,7 +9,7 @@ from scipy.stats import norm
 from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS, gaussian_moments, pytensor_activation
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import ACTIVATIONS
-from nnmm_pymc.kernels.network import ACTIVATION_CODES, _activate
+from nnmm_pymc.kernels.network import ACTIVATION_CODES, activate
 from nnmm_pymc.network import Layer, Network
 
 QUICK = "FAST_COMPILE"
@@ -41,7 +41,7 @@ def test_values_agree(name):
 def test_the_fused_kernel_has_the_values_and_slopes(name):
     leak = LEAK if name == "leaky_relu" else 0.0
     for z in POINTS[np.abs(POINTS) > 1e-3]:
-        value, slope = _activate(ACTIVATION_CODES[name], leak, z)
+        value, slope = activate(ACTIVATION_CODES[name], leak, z)
         assert value == pytest.approx(BY_HAND[name](z), rel=1e-7, abs=1e-15)
         difference = (BY_HAND[name](z + 1e-5) - BY_HAND[name](z - 1e-5)) / 2e-5
         assert slope == pytest.approx(difference, rel=1e-5, abs=1e-9)
