@@ -27,6 +27,8 @@ PRIORS = {
     "BayesL": (nn.BayesL(), "BRR"),
     "BayesB": (nn.BayesB(), "BayesC"),
     "BayesC": (nn.BayesC(), "BayesC"),
+    "BayesR": (nn.BayesR(), "BayesC"),
+    "GBLUP": (nn.GBLUP(), "BRR"),
 }
 
 
