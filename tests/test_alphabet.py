@@ -9,7 +9,7 @@ grid of log variances, one axis an effect, and a prior is nothing but weights on
 with L_s the likelihood at residual variance s, the first node of each axis the variance zero (the
 spike) and W the prior of one effect's variance, integrated against the spline through the nodes.
 Hyper-parameters are integrated on the quantiles of their priors, probabilities by Gauss rules,
-which are exact. On a finer grid no mean or sd moves by more than a thousandth of an sd.
+which are exact. On a finer grid no mean or sd moves by more than 0.002 of an sd.
 `benchmarks/alphabet.py` runs every prior for long.
 """
 
@@ -601,8 +601,13 @@ def check(table):
     assert (table["z"] ** 2).mean() < 2.5, f"\n{table.to_string()}"
 
 
+SLICED = ("BayesB", "Horseshoe")
+
+
 @pytest.mark.statistical
-@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLICED else n for n in PRIORS]
+)
 def test_posterior_is_exact(name):
     genotypes, omics = small_data()
     network = omics_network(PRIORS[name], genotypes, omics)
