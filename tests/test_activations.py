@@ -6,10 +6,16 @@ import pytensor.tensor as pt
 import pytest
 from scipy.stats import norm
 
-from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS, gaussian_moments, pytensor_activation
+from nnmm_pymc.activations import (
+    LEAK,
+    NUMPY_ACTIVATIONS,
+    SLOPES,
+    gaussian_moments,
+    pytensor_activation,
+)
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import ACTIVATIONS
-from nnmm_pymc.kernels.network import ACTIVATION_CODES, activate
+from nnmm_pymc.kernels.activate import ACTIVATION_CODES, activate, activate_all
 from nnmm_pymc.network import Layer, Network
 
 QUICK = "FAST_COMPILE"
@@ -45,6 +51,17 @@ def test_the_fused_kernel_has_the_values_and_slopes(name):
         assert value == pytest.approx(BY_HAND[name](z), rel=1e-7, abs=1e-15)
         difference = (BY_HAND[name](z + 1e-5) - BY_HAND[name](z - 1e-5)) / 2e-5
         assert slope == pytest.approx(difference, rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_whole_array_is_activated_as_its_elements(name):
+    """Standardised on the way, to the rounding error of the exponential, and at the far ends."""
+    z = np.concatenate([np.linspace(-30, 30, 401), [-1e300, -1e3, 1e3, 1e300]])
+    value, slope = np.empty((2, len(z)))
+    leak = LEAK if name == "leaky_relu" else 0.0
+    activate_all(ACTIVATION_CODES[name], leak, 3.0 * z + 0.7, 0.7, 3.0, value, slope)
+    np.testing.assert_allclose(value, NUMPY_ACTIVATIONS[name](z), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(3.0 * slope, SLOPES[name](z), rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("name", BY_HAND)

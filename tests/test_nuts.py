@@ -18,15 +18,21 @@ def one_cell(code=1):
     none = np.zeros((0, 1), int)
     layout = (0, 1, none, none, np.array([[1]]), np.ones((1, 1)), np.zeros((1, 1)))
     priors = (np.zeros(2), np.array([0.0, 1.0]))
+    held = (
+        np.array([1 / VARIANCE]),
+        np.array([1 / TRAIT_VARIANCE]),
+        np.array([MEAN]),
+        np.zeros((1, 1)),
+    )
     # fmt: off
     rows = (
-        np.array([1 / VARIANCE]), np.array([1 / TRAIT_VARIANCE]), np.array([MEAN]),
-        np.zeros((1, 1)), np.zeros((1, 1), int), np.zeros((1, 1)), np.zeros((1, 0)),
-        np.array([[TRAIT]]), np.zeros((1, 0)), np.zeros(1), np.ones(1), code, 0.0,
+        np.zeros(1, int), np.array([0, 1]), np.array([True]), np.zeros((1, 1)), np.array([False]),
+        np.zeros((0, 1)), np.array([[TRAIT]]), np.ones((1, 1)), np.zeros((0, 1)),
+        np.zeros(1), np.ones(1), code, 0.0,
     )
     # fmt: on
     complete = (np.zeros((1, 0, 0)), np.zeros((0, 1)), np.zeros((1, 1, 1)), np.zeros((1, 1)))
-    return layout, priors, rows, complete
+    return layout, priors, held, rows, complete
 
 
 def log_density(z, w):

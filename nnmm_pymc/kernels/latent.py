@@ -15,8 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from nnmm_pymc.kernels.activate import activate
 from nnmm_pymc.kernels.genotypes import FAST
-from nnmm_pymc.kernels.network import activate
 
 __all__ = ["latent_hmc"]
 
@@ -81,7 +81,7 @@ def latent_hmc(
         Traits, NaN where missing, and all of their means but what the missing cells add.
     trait_tau : (T,), weights : (K, T), centre, scale : (K,)
     code, leak
-        As in `nnmm_pymc.kernels.network`.
+        As in `nnmm_pymc.kernels.activate`.
     mass : (m,) array
         Of each cell.
     step : float

@@ -21,146 +21,188 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from nnmm_pymc.kernels.genotypes import FAST, TILE, centre_tile
+from nnmm_pymc.kernels.vector import (
+    LANES,
+    centre_float32,
+    centre_int8,
+    dot,
+    read_dot,
+    subtract,
+)
 
 __all__ = ["BLOCK", "dense_sweep", "sweep"]
 
 BLOCK = 32
+# Individuals at a time: their residuals of ten responses and some rows of dosages fit the L1 cache.
+TILE = 512
+# The same where one response reads each dosage once.
+LONG_TILE = 4096
+_ROWS = 8
 
-
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _dot_4x2(x0, x1, x2, x3, r0, r1):
-    zero = np.float32(0.0)
-    a0, a1, a2, a3, b0, b1, b2, b3 = zero, zero, zero, zero, zero, zero, zero, zero
-    for i in range(x0.shape[0]):
-        p, q = r0[i], r1[i]
-        a0 += x0[i] * p
-        a1 += x1[i] * p
-        a2 += x2[i] * p
-        a3 += x3[i] * p
-        b0 += x0[i] * q
-        b1 += x1[i] * q
-        b2 += x2[i] * q
-        b3 += x3[i] * q
-    return a0, a1, a2, a3, b0, b1, b2, b3
-
-
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _dot_4x1(x0, x1, x2, x3, r):
-    zero = np.float32(0.0)
-    a0, a1, a2, a3 = zero, zero, zero, zero
-    for i in range(x0.shape[0]):
-        p = r[i]
-        a0 += x0[i] * p
-        a1 += x1[i] * p
-        a2 += x2[i] * p
-        a3 += x3[i] * p
-    return a0, a1, a2, a3
-
-
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _subtract_4(d0, d1, d2, d3, x0, x1, x2, x3, r):
-    for i in range(r.shape[0]):
-        r[i] -= d0 * x0[i] + d1 * x1[i] + d2 * x2[i] + d3 * x3[i]
+_dot_4x5, _dot_4x2, _dot_4x1 = dot(4, 5), dot(4, 2), dot(4, 1)
+_read_4x5, _read_4x2, _read_4x1 = (read_dot(4, k, "int8") for k in (5, 2, 1))
+_subtract_4, _subtract_1 = subtract(4), subtract(1)
 
 
 @njit(nogil=True, cache=True)
-def _load_4(dosages, centre, first, count, start, stop, tile):
-    for b in range(4):
-        if b < count:
-            centre_tile(dosages[first + b, start:stop], centre[first + b], tile[b, : stop - start])
-        else:
-            tile[b, : stop - start] = np.float32(0.0)
+def _centre_row(dosages, centre, marker, start, stop, tile, row):
+    """Centred dosages of one marker, up to a whole number of vectors."""
+    whole = (stop - start) // LANES * LANES
+    source = dosages[marker:].ctypes.data + start * dosages.itemsize
+    if dosages.itemsize == 1:
+        centre_int8(source, centre[marker], whole, tile[row:].ctypes.data)
+    else:
+        centre_float32(source, centre[marker], whole, tile[row:].ctypes.data)
+    for i in range(whole, stop - start):
+        value = dosages[marker, start + i]
+        tile[row, i] = np.float32(value) - centre[marker] if value >= 0 else np.float32(0.0)
+    for i in range(stop - start, _vectors(stop - start)):
+        tile[row, i] = np.float32(0.0)
 
 
 @njit(nogil=True, cache=True)
-def _block_products(dosages, centre, first, size, responses, tile, out):
+def _vectors(n):
+    """Length of whole vectors that hold n elements."""
+    return (n + LANES - 1) // LANES * LANES
+
+
+@njit(nogil=True, cache=True)
+def _block_products(dosages, centre, first, size, responses, tile, lanes, out):
     """Fill ``out[:size]`` with x'r for the markers of one block and all responses."""
     n = dosages.shape[1]
     n_responses = responses.shape[0]
-    out[:size] = 0.0
-    for start in range(0, n, TILE):
-        stop = min(n, start + TILE)
-        width = stop - start
+    lanes[:] = np.float32(0.0)
+    r_stride, x_stride, lane_stride = responses.strides[0], tile.strides[0], lanes.strides[0]
+    means = centre.ctypes.data
+    long = LONG_TILE if n_responses == 1 else TILE
+    for start in range(0, n, long):
+        stop = min(n, start + long)
+        width = _vectors(stop - start)
+        r = responses.ctypes.data + 4 * start
         for j in range(0, size, 4):
-            count = min(4, size - j)
-            _load_4(dosages, centre, first + j, count, start, stop, tile)
-            x0, x1, x2, x3 = tile[0, :width], tile[1, :width], tile[2, :width], tile[3, :width]
             k = 0
-            while k + 1 < n_responses:
-                a0, a1, a2, a3, b0, b1, b2, b3 = _dot_4x2(
-                    x0, x1, x2, x3, responses[k, start:stop], responses[k + 1, start:stop]
-                )
-                first_dots, second_dots = (a0, a1, a2, a3), (b0, b1, b2, b3)
-                for b in range(count):
-                    out[j + b, k] += first_dots[b]
-                    out[j + b, k + 1] += second_dots[b]
-                k += 2
-            if k < n_responses:
-                dots = _dot_4x1(x0, x1, x2, x3, responses[k, start:stop])
-                for b in range(count):
-                    out[j + b, k] += dots[b]
+            marker = first + j
+            sums = lanes.ctypes.data + j * lane_stride
+            x = tile.ctypes.data
+            if dosages.itemsize == 1 and size - j >= 4 and width == stop - start:
+                # The first responses convert the dosages and leave them in the tile for the rest.
+                raw, mean = dosages[marker:].ctypes.data + start, means + 4 * marker
+                if n_responses >= 5:
+                    _read_4x5(raw, n, mean, x, x_stride, r, r_stride, width, sums, lane_stride)
+                    k = 5
+                elif n_responses >= 2:
+                    _read_4x2(raw, n, mean, x, x_stride, r, r_stride, width, sums, lane_stride)
+                    k = 2
+                else:
+                    _read_4x1(raw, n, mean, x, x_stride, r, r_stride, width, sums, lane_stride)
+                    k = 1
+            else:
+                for b in range(min(4, size - j)):
+                    _centre_row(dosages, centre, marker + b, start, stop, tile, b)
+            while k < n_responses:
+                column, place = r + k * r_stride, sums + 4 * LANES * k
+                if k + 5 <= n_responses:
+                    _dot_4x5(x, x_stride, column, r_stride, width, place, lane_stride)
+                    k += 5
+                elif k + 2 <= n_responses:
+                    _dot_4x2(x, x_stride, column, r_stride, width, place, lane_stride)
+                    k += 2
+                else:
+                    _dot_4x1(x, x_stride, column, r_stride, width, place, lane_stride)
+                    k += 1
+    _sum_lanes(lanes, size, out)
+
+
+@njit(nogil=True, cache=True)
+def _sum_lanes(lanes, size, out):
+    for j in range(size):
+        for k in range(out.shape[1]):
+            total = 0.0
+            for lane in range(LANES):
+                total += np.float64(lanes[j, k, lane])
+            out[j, k] = total
 
 
 @njit(nogil=True, cache=True)
 def _block_update(dosages, centre, first, size, change, tile, residual):
     """Take the changed effects of one block out of the residuals of all responses."""
     n = dosages.shape[1]
-    n_responses = residual.shape[0]
-    for j in range(0, size, 4):
-        count = min(4, size - j)
-        if not np.any(change[j : j + count]):
-            continue
+    changed = np.empty(size, np.int64)
+    count = 0
+    for j in range(size):
+        if np.any(change[j]):
+            changed[count] = j
+            count += 1
+    for low in range(0, count, _ROWS):
+        rows = changed[low : min(low + _ROWS, count)]
         for start in range(0, n, TILE):
             stop = min(n, start + TILE)
-            width = stop - start
-            _load_4(dosages, centre, first + j, count, start, stop, tile)
-            x0, x1, x2, x3 = tile[0, :width], tile[1, :width], tile[2, :width], tile[3, :width]
-            for k in range(n_responses):
-                d0, d1 = change[j, k], change[j + 1, k]
-                d2, d3 = change[j + 2, k], change[j + 3, k]
-                if d0 != 0.0 or d1 != 0.0 or d2 != 0.0 or d3 != 0.0:
-                    _subtract_4(d0, d1, d2, d3, x0, x1, x2, x3, residual[k, start:stop])
+            for b in range(len(rows)):
+                _centre_row(dosages, centre, first + rows[b], start, stop, tile, b)
+            width = _vectors(stop - start)
+            for k in range(residual.shape[0]):
+                _subtract_rows(change, rows, k, tile, residual[k:].ctypes.data + 4 * start, width)
 
 
 @njit(nogil=True, cache=True)
-def _draw_effect(product, sum_squares, precision, weights, variances, uniform, normal, scratch):
+def _subtract_rows(change, rows, k, tile, r, width):
+    """Subtract those rows of a tile whose effect on response k has changed."""
+    scales = np.empty(_ROWS, np.float32)
+    addresses = np.empty(_ROWS, np.int64)
+    count = 0
+    for b in range(len(rows)):
+        if change[rows[b], k] != 0.0:
+            scales[count] = change[rows[b], k]
+            addresses[count] = tile[b:].ctypes.data
+            count += 1
+    m = 0
+    while m + 4 <= count:
+        _subtract_4(scales[m:].ctypes.data, addresses[m:].ctypes.data, r, width)
+        m += 4
+    while m < count:
+        _subtract_1(scales[m:].ctypes.data, addresses[m:].ctypes.data, r, width)
+        m += 1
+
+
+@njit(error_model="numpy", nogil=True, cache=True)
+def _draw_effect(product, sum_squares, precision, weights, variances, j, k, uniform, normal, odds):
     """Draw one effect and its class: 0 and -1, or from one of the normals (module's formula).
 
     The weights are divided by the largest exponential, so none overflows and no logarithm is taken.
     """
-    n_classes = weights.shape[0]
+    n_classes = weights.shape[2]
+    pull, information = precision * product, precision * sum_squares
     spike = 1.0
     largest = 0.0
     for c in range(n_classes):
-        spike -= weights[c]
-        if weights[c] > 0.0:
-            shrunk = precision * sum_squares * variances[c] + 1.0
-            scratch[c] = 0.5 * (precision * product) ** 2 * variances[c] / shrunk
-            largest = max(largest, scratch[c])
+        spike -= weights[j, k, c]
+        if weights[j, k, c] > 0.0:
+            variance = variances[j, k, c]
+            odds[c] = 0.5 * pull * pull * variance / (information * variance + 1.0)
+            largest = max(largest, odds[c])
     # Weights that sum to one leave no spike; rounding must not open one.
     total = spike * np.exp(-largest) if spike > 1e-14 else 0.0
     threshold = total
     for c in range(n_classes):
-        if weights[c] > 0.0:
-            shrunk = precision * sum_squares * variances[c] + 1.0
-            scratch[c] = weights[c] / np.sqrt(shrunk) * np.exp(scratch[c] - largest)
-            total += scratch[c]
+        if weights[j, k, c] > 0.0:
+            shrunk = information * variances[j, k, c] + 1.0
+            raised = 1.0 if odds[c] == largest else np.exp(odds[c] - largest)
+            odds[c] = weights[j, k, c] * raised / np.sqrt(shrunk)
+            total += odds[c]
     target = uniform * total
     if target < threshold:
         return 0.0, -1
     chosen = -1
     for c in range(n_classes):
-        if weights[c] > 0.0:
+        if weights[j, k, c] > 0.0:
             chosen = c
-            threshold += scratch[c]
+            threshold += odds[c]
             if target < threshold:
                 break
     if chosen < 0:
         return 0.0, -1
-    shrunk = precision * sum_squares * variances[chosen] + 1.0
-    mean = precision * product * variances[chosen] / shrunk
-    return mean + normal * np.sqrt(variances[chosen] / shrunk), chosen
+    scaled = variances[j, k, chosen] / (information * variances[j, k, chosen] + 1.0)
+    return pull * scaled + normal * np.sqrt(scaled), chosen
 
 
 @njit(nogil=True, cache=True)
@@ -210,11 +252,15 @@ def sweep(
     p, n = dosages.shape
     n_responses = residual.shape[0]
     complete = masks.shape[0] == 1 and np.all(masks == np.float32(1.0))
-    responses = residual if complete else np.empty_like(residual)
-    tile = np.empty((4, TILE), np.float32)
+    # Rows end at whole vectors; what is beyond the last individual stays zero.
+    work = np.zeros((n_responses, _vectors(n)), np.float32)
+    work[:, :n] = residual
+    responses = work if complete else np.zeros_like(work)
+    tile = np.zeros((_ROWS, LONG_TILE if n_responses == 1 else TILE), np.float32)
+    lanes = np.empty((BLOCK, n_responses, LANES), np.float32)
     products = np.empty((BLOCK, n_responses))
     change = np.zeros((BLOCK, n_responses), np.float32)
-    scratch = np.empty(weights.shape[2])
+    odds = np.empty(weights.shape[2])
 
     for first in range(0, p, BLOCK):
         size = min(BLOCK, p - first)
@@ -222,36 +268,33 @@ def sweep(
             for k in range(n_responses):
                 mask = masks[pattern[k]]
                 for i in range(n):
-                    responses[k, i] = residual[k, i] * mask[i]
-        _block_products(dosages, centre, first, size, responses, tile, products)
+                    responses[k, i] = work[k, i] * mask[i]
+        _block_products(dosages, centre, first, size, responses, tile, lanes, products)
         change[:] = 0.0
         for j in range(size):
             marker = first + j
             for k in range(n_responses):
                 old = effects[marker, k]
-                block_gram = gram[pattern[k], marker]
-                product = products[j, k] + block_gram[j] * old
+                own = pattern[k]
+                # fmt: off
                 new, classes[marker, k] = _draw_effect(
-                    product,
-                    block_gram[j],
-                    precision[k],
-                    weights[marker, k],
-                    variances[marker, k],
-                    uniforms[marker, k],
-                    normals[marker, k],
-                    scratch,
+                    products[j, k] + gram[own, marker, j] * old, gram[own, marker, j],
+                    precision[k], weights, variances, marker, k,
+                    uniforms[marker, k], normals[marker, k], odds,
                 )
+                # fmt: on
                 if new != old:
                     effects[marker, k] = new
                     change[j, k] = np.float32(new - old)
                     for later in range(j + 1, size):
-                        products[later, k] -= block_gram[later] * (new - old)
-        _block_update(dosages, centre, first, size, change, tile, residual)
+                        products[later, k] -= gram[own, marker, later] * (new - old)
+        _block_update(dosages, centre, first, size, change, tile, work)
+    residual[:] = work[:, :n]
 
 
 @njit(nogil=True, cache=True)
 def dense_sweep(
-    precision, linear, weights, variances, effects, classes, uniforms, normals, scratch
+    precision, linear, weights, variances, effects, classes, uniforms, normals
 ):
     """Draw every effect once where the rest of the density is ``-b'Pb/2 + h'b``.
 
@@ -261,7 +304,7 @@ def dense_sweep(
         P, without the prior of the effects.
     linear : (q,) array
         h.
-    weights, variances : (q, C) arrays
+    weights, variances : (q, 1, C) arrays
         Prior probability and variance of each normal of the slab.
     effects : (q,) array
         b; updated in place.
@@ -269,13 +312,13 @@ def dense_sweep(
         Filled with the normal each effect was drawn from, -1 for a zero.
     uniforms, normals : (q,) arrays
         Random numbers.
-    scratch : (C,) array
     """
+    odds = np.empty(weights.shape[2])
     for j in range(len(effects)):
         own = precision[j, j]
         product = linear[j] - precision[j] @ effects + own * effects[j]
         # fmt: off
         effects[j], classes[j] = _draw_effect(
-            product, own, 1.0, weights[j], variances[j], uniforms[j], normals[j], scratch
+            product, own, 1.0, weights, variances, j, 0, uniforms[j], normals[j], odds
         )
         # fmt: on

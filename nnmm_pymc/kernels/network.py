@@ -6,7 +6,7 @@ Row i, omic k, trait t, with e the weighted residual of the trait:
     m_ik = offset_ik + C_i b_k,   eta_it = offset_it + D_i c_t + sum_k w_kt g(z_ik)
     d/dz_ik = g'(z_ik) sum_t w_kt e_it - (z_ik - m_ik) / s_k^2,   e_it = (y_it - eta_it) / s_t^2
 
-One pass gives everything, where a general graph takes one for each of a dozen operations.
+The missing cells stand omic by omic, so that every loop runs along an array.
 """
 
 from __future__ import annotations
@@ -14,39 +14,84 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from nnmm_pymc.kernels.activate import activate_all
 from nnmm_pymc.kernels.genotypes import FAST
 
-__all__ = ["ACTIVATION_CODES", "activate", "network_density"]
-
-ACTIVATION_CODES = {"identity": 0, "tanh": 1, "sigmoid": 2, "relu": 3, "leaky_relu": 4}
+__all__ = ["network_density"]
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
-def activate(code, leak, z):
-    """Value and slope of the activation."""
-    if code == 0:
-        return z, 1.0
-    if code == 1:
-        value = np.tanh(z)
-        return value, 1.0 - value * value
-    if code == 2:
-        value = 1.0 / (1.0 + np.exp(-z))
-        return value, value * (1.0 - value)
-    if z > 0.0:
-        return z, 1.0
-    return leak * z, leak
+def _add(out, scale, x):
+    for i in range(out.shape[0]):
+        out[i] += scale * x[i]
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
+def _add_at(out, row, scale, x):
+    for c in range(row.shape[0]):
+        out[row[c]] += scale * x[c]
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _take_at(out, row, scale, x):
+    for c in range(row.shape[0]):
+        out[c] += scale * x[row[c]]
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _dot(x, y):
+    total = 0.0
+    for i in range(x.shape[0]):
+        total += x[i] * y[i]
+    return total
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _dot_at(x, row, y):
+    total = 0.0
+    for c in range(row.shape[0]):
+        total += x[c] * y[row[c]]
+    return total
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _push(latent, mean, precision, pull, slope, gradient):
+    """Log density of the cells of one omic; `mean` becomes its gradient in their mean."""
+    total = 0.0
+    for c in range(latent.shape[0]):
+        residual = latent[c] - mean[c]
+        push = residual * precision
+        total -= 0.5 * residual * push
+        gradient[c] = pull[c] * slope[c] - push
+        mean[c] = push
+    return total
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _pull_traits(eta, traits, counted, precision):
+    """Log density of one trait; `eta` becomes its gradient in the mean."""
+    total = 0.0
+    for i in range(eta.shape[0]):
+        residual = traits[i] - eta[i]
+        eta[i] = counted[i] * precision * residual
+        total -= 0.5 * residual * eta[i]
+    return total
+
+
+@njit(nogil=True, cache=True)
 def _incomplete_rows(
     latent,
-    cell,
+    row,
+    bounds,
+    whole,
     activated,
+    partial,
     middle_offset,
     middle_design,
     middle_coefficients,
     middle_precision,
     traits,
+    counted,
     trait_offset,
     trait_design,
     trait_coefficients,
@@ -61,17 +106,20 @@ def _incomplete_rows(
     grad_trait,
     grad_weights,
 ):
-    """Log density of the incomplete rows, up to a constant; gradients are added to the outputs.
+    """Log density of the incomplete rows, up to a constant; fills the gradients.
 
     Parameters
     ----------
-    latent : (m,) missing cells, row by row
-    cell : (r, K) int, index into `latent`, -1 where observed, -2 where left out
-    activated : (r, K) activation of the observed cells
+    latent : (m,) missing cells, omic by omic
+    row : (m,) row of each among the r incomplete ones
+    bounds : (K + 1,) where the cells of each omic begin and end
+    whole : (K,) bool, whether those are all rows in order
+    activated : (K, r) activation of the observed cells, 0 elsewhere
+    partial : (K,) bool, whether an omic has any
     middle_offset : (m,) held part of the mean of each missing cell
-    middle_design : (r, c), middle_coefficients : (c, K), middle_precision : (K,)
-    traits : (r, T), NaN where missing; trait_offset : (r, T)
-    trait_design : (r, d), trait_coefficients : (d, T), trait_precision : (T,)
+    middle_design : (c, r), middle_coefficients : (c, K), middle_precision : (K,)
+    traits, counted : (T, r) and whether they are observed; trait_offset : (T, r)
+    trait_design : (d, r), trait_coefficients : (d, T), trait_precision : (T,)
     weights : (K, T)
     centre, scale : (K,) standardisation inside the activation
     code, leak : activation and its slope below zero
@@ -81,51 +129,44 @@ def _incomplete_rows(
     -------
     float
     """
-    n_rows, n_omics = cell.shape
-    n_traits = traits.shape[1]
-    value = np.empty(n_omics)
-    slope = np.empty(n_omics)
-    force = np.empty(n_traits)
+    n_omics, n_traits = weights.shape
+    value, slope = np.empty(latent.shape[0]), np.empty(latent.shape[0])
+    eta = trait_offset.copy()
     total = 0.0
-    for r in range(n_rows):
-        for k in range(n_omics):
-            index = cell[r, k]
-            if index >= 0:
-                value[k], slope[k] = activate(code, leak, (latent[index] - centre[k]) / scale[k])
-            else:
-                value[k] = activated[r, k]
+    for t in range(n_traits):
+        for d in range(trait_design.shape[0]):
+            _add(eta[t], trait_coefficients[d, t], trait_design[d])
+    for k in range(n_omics):
+        own = slice(bounds[k], bounds[k + 1])
+        activate_all(code, leak, latent[own], centre[k], scale[k], value[own], slope[own])
         for t in range(n_traits):
-            force[t] = 0.0
-            if np.isnan(traits[r, t]):
-                continue
-            mean = trait_offset[r, t]
-            for d in range(trait_design.shape[1]):
-                mean += trait_design[r, d] * trait_coefficients[d, t]
-            for k in range(n_omics):
-                mean += value[k] * weights[k, t]
-            residual = traits[r, t] - mean
-            force[t] = residual * trait_precision[t]
-            total -= 0.5 * residual * force[t]
-            for d in range(trait_design.shape[1]):
-                grad_trait[d, t] += trait_design[r, d] * force[t]
-            for k in range(n_omics):
-                grad_weights[k, t] += value[k] * force[t]
-        for k in range(n_omics):
-            index = cell[r, k]
-            if index < 0:
-                continue
-            pull = 0.0
-            for t in range(n_traits):
-                pull += weights[k, t] * force[t]
-            mean = middle_offset[index]
-            for c in range(middle_design.shape[1]):
-                mean += middle_design[r, c] * middle_coefficients[c, k]
-            residual = latent[index] - mean
-            push = residual * middle_precision[k]
-            total -= 0.5 * residual * push
-            grad_latent[index] += pull * slope[k] / scale[k] - push
-            for c in range(middle_design.shape[1]):
-                grad_middle[c, k] += middle_design[r, c] * push
+            if whole[k]:
+                _add(eta[t], weights[k, t], value[own])
+            else:
+                _add_at(eta[t], row[own], weights[k, t], value[own])
+            if partial[k]:
+                _add(eta[t], weights[k, t], activated[k])
+    for t in range(n_traits):
+        total += _pull_traits(eta[t], traits[t], counted[t], trait_precision[t])
+        for d in range(trait_design.shape[0]):
+            grad_trait[d, t] = _dot(trait_design[d], eta[t])
+    for k in range(n_omics):
+        own = slice(bounds[k], bounds[k + 1])
+        pull, mean = np.zeros(bounds[k + 1] - bounds[k]), middle_offset[own].copy()
+        for t in range(n_traits):
+            grad_weights[k, t] = _dot(activated[k], eta[t]) if partial[k] else 0.0
+            if whole[k]:
+                grad_weights[k, t] += _dot(value[own], eta[t])
+                _add(pull, weights[k, t], eta[t])
+            else:
+                grad_weights[k, t] += _dot_at(value[own], row[own], eta[t])
+                _take_at(pull, row[own], weights[k, t], eta[t])
+        for c in range(middle_design.shape[0]):
+            _take_at(mean, row[own], middle_coefficients[c, k], middle_design[c])
+        precision = middle_precision[k]
+        total += _push(latent[own], mean, precision, pull, slope[own], grad_latent[own])
+        for c in range(middle_design.shape[0]):
+            grad_middle[c, k] = _dot_at(mean, row[own], middle_design[c])
     return total
 
 
@@ -159,6 +200,16 @@ def _put(gradient, index, values):
             gradient[index[a, k]] += values[a, k]
 
 
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _prior(q, mean, precision, gradient):
+    total = 0.0
+    for i in range(q.shape[0]):
+        away = q[i] - mean[i]
+        gradient[i] -= precision[i] * away
+        total -= 0.5 * precision[i] * away * away
+    return total
+
+
 @njit(nogil=True, cache=True)
 def network_density(q, gradient, data):
     """Log density of the stacked variables up to a constant; `gradient` is overwritten.
@@ -167,27 +218,17 @@ def network_density(q, gradient, data):
     ----------
     q, gradient : (m,) arrays
     data : tuple
-        From `FusedDensity.data`: where each variable stands in q, the priors, the incomplete rows,
-        and the cross-products of the complete ones.
+        From `FusedDensity.data`: where each variable stands in q, the priors, what is held in a
+        draw, the incomplete rows, and the cross-products of the complete ones.
     """
-    layout, priors, rows, complete = data
+    layout, priors, held, rows, complete = data
     first, last, middle_index, trait_index, weight_index, mask, held_weights = layout
     prior_mean, prior_precision = priors
+    middle_precision, trait_precision, middle_offset, trait_offset = held
     (
-        middle_precision,
-        trait_precision,
-        middle_offset,
-        trait_offset,
-        cell,
-        activated,
-        middle_design,
-        traits,
-        trait_design,
-        centre,
-        scale,
-        code,
-        leak,
-    ) = rows
+        row, bounds, whole, activated, partial, middle_design, traits, counted, trait_design,
+        centre, scale, code, leak,
+    ) = rows  # fmt: skip
     middle_cross, middle_linear, trait_cross, trait_linear = complete
 
     gradient[:] = 0.0
@@ -198,35 +239,15 @@ def network_density(q, gradient, data):
     both = np.vstack((weights, trait))
     grad_middle, grad_both = np.zeros_like(middle), np.zeros_like(both)
     total = _incomplete_rows(
-        q[first:last],
-        cell,
-        activated,
-        middle_offset,
-        middle_design,
-        middle,
-        middle_precision,
-        traits,
-        trait_offset,
-        trait_design,
-        trait,
-        trait_precision,
-        weights,
-        centre,
-        scale,
-        code,
-        leak,
-        gradient[first:last],
-        grad_middle,
-        grad_both[n_omics:],
-        grad_both[:n_omics],
-    )
+        q[first:last], row, bounds, whole, activated, partial,
+        middle_offset, middle_design, middle, middle_precision,
+        traits, counted, trait_offset, trait_design, trait, trait_precision,
+        weights, centre, scale, code, leak,
+        gradient[first:last], grad_middle, grad_both[n_omics:], grad_both[:n_omics],
+    )  # fmt: skip
     total += _quadratic(middle_cross, middle_linear, middle, middle_precision, grad_middle)
     total += _quadratic(trait_cross, trait_linear, both, trait_precision, grad_both)
     _put(gradient, middle_index, grad_middle)
     _put(gradient, weight_index, grad_both[:n_omics] * mask)
     _put(gradient, trait_index, grad_both[n_omics:])
-    for i in range(len(q)):
-        away = q[i] - prior_mean[i]
-        gradient[i] -= prior_precision[i] * away
-        total -= 0.5 * prior_precision[i] * away * away
-    return total
+    return total + _prior(q, prior_mean, prior_precision, gradient)

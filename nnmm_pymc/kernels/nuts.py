@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from nnmm_pymc.kernels.genotypes import FAST
 from nnmm_pymc.kernels.network import network_density
 
 __all__ = ["nuts_draw"]
@@ -18,24 +19,40 @@ __all__ = ["nuts_draw"]
 MAX_ENERGY_ERROR = 1000.0
 
 
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _kick_and_drift(q, p, gradient, step, inverse_mass, new_q, new_p):
+    for i in range(q.shape[0]):
+        new_p[i] = p[i] + 0.5 * step * gradient[i]
+        new_q[i] = q[i] + step * inverse_mass[i] * new_p[i]
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _kick(p, gradient, step, inverse_mass):
+    """Second half of the kick, in place; returns the kinetic energy."""
+    total = 0.0
+    for i in range(p.shape[0]):
+        p[i] += 0.5 * step * gradient[i]
+        total += p[i] * p[i] * inverse_mass[i]
+    return 0.5 * total
+
+
 @njit(nogil=True, cache=True)
 def _leapfrog(q, p, gradient, step, inverse_mass, data):
-    half = p + 0.5 * step * gradient
-    moved = q + step * inverse_mass * half
-    new_gradient = np.empty_like(q)
-    logp = network_density(moved, new_gradient, data)
-    return moved, half + 0.5 * step * new_gradient, new_gradient, logp
+    new_q, new_p, new_gradient = np.empty_like(q), np.empty_like(q), np.empty_like(q)
+    _kick_and_drift(q, p, gradient, step, inverse_mass, new_q, new_p)
+    logp = network_density(new_q, new_gradient, data)
+    return new_q, new_p, new_gradient, logp, _kick(new_p, new_gradient, step, inverse_mass)
 
 
-@njit(nogil=True, cache=True)
-def _energy(p, inverse_mass, logp):
-    return 0.5 * np.sum(p * p * inverse_mass) - logp
-
-
-@njit(nogil=True, cache=True)
-def _turning(p_sum, inverse_mass, p_first, p_last):
-    weighted = p_sum * inverse_mass
-    return np.dot(weighted, p_first) <= 0.0 or np.dot(weighted, p_last) <= 0.0
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _turning(one, other, inverse_mass, p_first, p_last):
+    """Whether a trajectory whose momenta sum to ``one + other`` turns at either end."""
+    at_first, at_last = 0.0, 0.0
+    for i in range(one.shape[0]):
+        weighted = (one[i] + other[i]) * inverse_mass[i]
+        at_first += weighted * p_first[i]
+        at_last += weighted * p_last[i]
+    return at_first <= 0.0 or at_last <= 0.0
 
 
 @njit(nogil=True, cache=True)
@@ -56,8 +73,10 @@ def _subtree(q, p, gradient, depth, step, start_energy, inverse_mass, uniforms, 
     uniform, and the largest energy error.
     """
     if depth == 0:
-        new_q, new_p, new_gradient, logp = _leapfrog(q, p, gradient, step, inverse_mass, data)
-        energy = _energy(new_p, inverse_mass, logp)
+        new_q, new_p, new_gradient, logp, kinetic = _leapfrog(
+            q, p, gradient, step, inverse_mass, data
+        )
+        energy = kinetic - logp
         error = energy - start_energy
         counters[0] += 1
         stop = 0
@@ -70,7 +89,7 @@ def _subtree(q, p, gradient, depth, step, start_energy, inverse_mass, uniforms, 
         counters[1] += min(1.0, np.exp(-error))
         # fmt: off
         return (
-            new_p, new_q, new_p, new_gradient, new_p.copy(),
+            new_p, new_q, new_p, new_gradient, new_p,
             new_q, new_gradient, logp, energy, -error, stop,
         )
     first = _subtree(
@@ -91,9 +110,9 @@ def _subtree(q, p, gradient, depth, step, start_energy, inverse_mass, uniforms, 
         if np.log(uniforms[index]) < weight2 - total:
             best_q, best_g, best_logp, best_energy = other_q, other_g, other_logp, other_energy
         if (
-            _turning(p_sum, inverse_mass, inner_p, p2)
-            or _turning(sum1 + inner2, inverse_mass, inner_p, inner2)
-            or _turning(p1 + sum2, inverse_mass, p1, p2)
+            _turning(sum1, sum2, inverse_mass, inner_p, p2)
+            or _turning(sum1, inner2, inverse_mass, inner_p, inner2)
+            or _turning(p1, sum2, inverse_mass, p1, p2)
         ):
             stop = 2
     return inner_p, q2, p2, g2, p_sum, best_q, best_g, best_logp, best_energy, total, stop
@@ -124,7 +143,7 @@ def nuts_draw(q, p, gradient, logp, step, inverse_mass, max_depth, directions, u
         Depth, leapfrog steps, mean acceptance probability, divergent, largest energy error, whether
         the trajectory turned.
     """
-    start_energy = _energy(p, inverse_mass, logp)
+    start_energy = 0.5 * np.sum(p * p * inverse_mass) - logp
     counters = np.zeros(4)
     left_q, left_p, left_g = q, p, gradient
     right_q, right_p, right_g = q, p, gradient
@@ -164,14 +183,14 @@ def nuts_draw(q, p, gradient, logp, step, inverse_mass, max_depth, directions, u
         if np.log(uniforms[index]) < weight2 - weight:
             best_q, best_g, best_logp, best_energy = new_q, new_g, new_logp, new_energy
         weight = _log_add(weight, weight2)
-        p_sum = p_sum + sum2
         if (
-            _turning(p_sum, inverse_mass, left_p, right_p)
-            or _turning(sum_left + right_begin, inverse_mass, left_p, right_begin)
-            or _turning(left_end + sum_right, inverse_mass, left_end, right_p)
+            _turning(p_sum, sum2, inverse_mass, left_p, right_p)
+            or _turning(sum_left, right_begin, inverse_mass, left_p, right_begin)
+            or _turning(left_end, sum_right, inverse_mass, left_end, right_p)
         ):
             stop = 2
             break
+        p_sum = p_sum + sum2
     info = np.array(
         [
             depth,

@@ -21,7 +21,8 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.basic import NormalRV
 
 from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS
-from nnmm_pymc.kernels.network import ACTIVATION_CODES, network_density
+from nnmm_pymc.kernels.activate import ACTIVATION_CODES
+from nnmm_pymc.kernels.network import network_density
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
 
 __all__ = ["FusedDensity", "Side", "StandardNetwork", "fused_density", "register_network"]
@@ -230,6 +231,35 @@ class FusedDensity:
         self.y_incomplete = np.ascontiguousarray(y[self.incomplete])
         self.middle_rows = np.ascontiguousarray(self.middle_design[self.incomplete])
         self.trait_rows = np.ascontiguousarray(self.trait_design[self.incomplete])
+        self._order_by_omic()
+
+    def _order_by_omic(self) -> None:
+        """Arrays as the kernel reads them: the missing cells omic by omic, all else transposed."""
+        net, n = self.network, len(self.incomplete)
+        cells = np.argsort(self.latent_columns, kind="stable")
+        self.order = np.arange(self.prior_mean.size)
+        own = self.slices[net.missing]
+        self.order[own] = own.start + cells
+        counts = net.latent.sum(axis=0)
+        row = self.cell_rows[cells]
+        seen = self.seen[self.incomplete].any(axis=0)
+        self.cells, unseen = cells, np.isnan(self.y_incomplete.T)
+        self.rows = (
+            row,
+            np.concatenate([[0], np.cumsum(counts)]),
+            counts == n,
+            np.ascontiguousarray(self.activated.T),
+            seen,
+            np.ascontiguousarray(self.middle_rows.T),
+            np.where(unseen, 0.0, self.y_incomplete.T),
+            np.where(unseen, 0.0, 1.0),
+            np.ascontiguousarray(self.trait_rows.T),
+            net.centre,
+            net.scale,
+            ACTIVATION_CODES[net.activation],
+            LEAK if net.activation == "leaky_relu" else 0.0,
+        )
+        self.priors = (self.prior_mean[self.order], self.prior_precision[self.order])
 
     def prepare(self, point: Point) -> None:
         """Take in what changes once a draw: variances and genetic values."""
@@ -276,31 +306,27 @@ class FusedDensity:
 
     @property
     def data(self) -> tuple[Any, ...]:
-        """What `nnmm_pymc.kernels.network.network_density` needs, for the draw prepared."""
+        """What `nnmm_pymc.kernels.network.network_density` needs, for the draw prepared.
+
+        It takes the stacked vector in the order `order`.
+        """
         net, held = self.network, self.held
         missing = self.slices[net.missing]
         layout = (missing.start, missing.stop, *self.indices, net.weight_mask, held.weights)
-        rows = (
+        now = (
             held.middle_precision,
             held.trait_precision,
-            held.middle_offset,
-            held.trait_offset,
-            self.cell,
-            self.activated,
-            self.middle_rows,
-            self.y_incomplete,
-            self.trait_rows,
-            net.centre,
-            net.scale,
-            ACTIVATION_CODES[net.activation],
-            LEAK if net.activation == "leaky_relu" else 0.0,
+            held.middle_offset[self.cells],
+            np.ascontiguousarray(held.trait_offset.T),
         )
         complete = (self.middle_cross, held.middle_linear, self.trait_cross, held.trait_linear)
-        return layout, (self.prior_mean, self.prior_precision), rows, complete
+        return layout, self.priors, now, self.rows, complete
 
     def __call__(self, q: np.ndarray) -> tuple[float, np.ndarray]:
-        gradient = np.empty_like(q)
-        return network_density(q, gradient, self.data), gradient
+        inner, gradient = np.empty_like(q), np.empty_like(q)
+        logp = network_density(q[self.order], inner, self.data)
+        gradient[self.order] = inner
+        return logp, gradient
 
     def _positions(self, names: Sequence[str], n_columns: int) -> np.ndarray:
         """Where in the stacked vector each row of coefficients stands, (c, column)."""

@@ -19,8 +19,8 @@ from pymc.util import get_value_vars_from_user_vars
 from scipy.linalg import solve_triangular
 
 from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS, SLOPES
+from nnmm_pymc.kernels.activate import ACTIVATION_CODES
 from nnmm_pymc.kernels.latent import latent_hmc
-from nnmm_pymc.kernels.network import ACTIVATION_CODES
 from nnmm_pymc.steps.conditional import Point
 from nnmm_pymc.steps.fused import FusedDensity
 

@@ -158,18 +158,21 @@ class ConditionalNUTS(pm.NUTS):
             return super()._hamiltonian_step(start, p0, step_size)
         early = self.tune and self.iter_count < 200
         depth = self.early_max_treedepth if early else self.max_treedepth
-        q, gradient, logp, error, info = nuts_draw(
-            start.q.data,
-            p0,
-            start.q_grad,
+        order = self.fused.order
+        inner_q, inner_gradient, logp, error, info = nuts_draw(
+            start.q.data[order],
+            p0[order],
+            start.q_grad[order],
             float(start.model_logp),
             float(step_size),
-            self.potential._var,
+            self.potential._var[order],
             depth,
             np.where(self.rng.random(depth) < 0.5, 1, -1),
             self.rng.random(2**depth + depth),
             self.fused.data,
         )
+        q, gradient = np.empty_like(inner_q), np.empty_like(inner_q)
+        q[order], gradient[order] = inner_q, inner_gradient
         end = State(
             RaveledVars(q, start.q.point_map_info), p0, p0, gradient, start.energy + error, logp, 0
         )

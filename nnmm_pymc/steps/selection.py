@@ -83,16 +83,13 @@ class SelectionGibbs(BlockedStep):
         old = point[self.effects]
         precision, linear = self.quadratic(point)
         weights, variances = (
-            np.broadcast_to(p, (*old.shape, p.shape[-1])).reshape(old.size, -1)
+            np.broadcast_to(p, (*old.shape, p.shape[-1])).reshape(old.size, 1, -1)
             for p in self.parameters(point)
         )
         new, classes = np.array(old).ravel(), np.empty(old.size, np.int8)
-        scratch = np.empty(weights.shape[1])
         for _ in range(SWEEPS):
             uniforms, normals = self.rng.random(old.size), self.rng.standard_normal(old.size)
-            dense_sweep(
-                precision, linear, weights, variances, new, classes, uniforms, normals, scratch
-            )
+            dense_sweep(precision, linear, weights, variances, new, classes, uniforms, normals)
         draw = new.reshape(old.shape)
         if self.mixture is not None:
             self.mixture.hold(draw, classes.reshape(old.shape))

@@ -1,0 +1,243 @@
+"""The inner loops of the marker sweep, written as vector instructions.
+
+The loop vectoriser reaches half of what a core can do with these loops, and a slice of an array
+costs as much as a hundred multiply-adds. So they take addresses and are built as LLVM vectors of
+`LANES` float32; LLVM turns them into the instructions that the machine has. Every sum is taken lane
+by lane in the order of the individuals, so it does not depend on how responses are grouped.
+
+Lengths are multiples of `LANES`, in elements; addresses and strides are in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core.extending import intrinsic
+
+__all__ = ["LANES", "centre_float32", "centre_int8", "dot", "read_dot", "subtract"]
+
+LANES = 16
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_ELEMENTS = {"int8": ir.IntType(8), "float32": ir.FloatType()}
+# Bytes ahead of a stream of dosages that are fetched while it is read once.
+_PREFETCH = 512
+
+
+def _loop(builder: Any, n: Any, carried: Sequence[Any], body: Callable[..., list[Any]]) -> list[Any]:
+    """``for i in range(0, n, LANES): carried = body(i, carried)``; returns what was carried."""
+    before = builder.block
+    loop, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
+    some = builder.icmp_signed(">", n, n.type(0))
+    builder.cbranch(some, loop, after)
+    builder.position_at_end(loop)
+    i = builder.phi(n.type)
+    entering = [builder.phi(value.type) for value in carried]
+    leaving = body(i, entering)
+    following = builder.add(i, n.type(LANES))
+    end = builder.block
+    for phi, first, last in zip(
+        [i, *entering], [n.type(0), *carried], [following, *leaving], strict=True
+    ):
+        phi.add_incoming(first, before)
+        phi.add_incoming(last, end)
+    builder.cbranch(builder.icmp_signed("<", following, n), loop, after)
+    builder.position_at_end(after)
+    results = [builder.phi(value.type) for value in carried]
+    for phi, first, last in zip(results, carried, leaving, strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(last, end)
+    return results
+
+
+def _pointer(builder: Any, base: Any, i: Any, element: Any = _VECTOR.element) -> Any:
+    size = 1 if element == _ELEMENTS["int8"] else 4
+    address = builder.add(base, builder.mul(i, i.type(size)))
+    return builder.inttoptr(address, ir.VectorType(element, LANES).as_pointer())
+
+
+def _load(builder: Any, pointer: Any) -> Any:
+    value = builder.load(pointer)
+    value.align = 1
+    return value
+
+
+def _store(builder: Any, value: Any, pointer: Any) -> None:
+    builder.store(value, pointer).align = 4
+
+
+def _splat(builder: Any, scalar: Any) -> Any:
+    vector = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), scalar, ir.IntType(32)(0))
+    order = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(vector, vector, order)
+
+
+def _function(builder: Any, name: str, returns: Any, arguments: Sequence[Any]) -> Any:
+    known = builder.module.globals.get(name)
+    return known or ir.Function(builder.module, ir.FunctionType(returns, arguments), name)
+
+
+def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    fma = _function(builder, f"llvm.fma.v{LANES}f32", _VECTOR, [_VECTOR] * 3)
+    return builder.call(fma, [a, b, c])
+
+
+def _prefetch(builder: Any, address: Any) -> None:
+    byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+    function = _function(builder, "llvm.prefetch.p0i8", ir.VoidType(), [byte, word, word, word])
+    ahead = builder.inttoptr(builder.add(address, address.type(_PREFETCH)), byte)
+    builder.call(function, [ahead, word(0), word(2), word(1)])
+
+
+def _centred(builder: Any, address: Any, i: Any, centre: Any, element: Any) -> Any:
+    """Dosages less their centre; a missing call (negative) becomes 0."""
+    dosage = _load(builder, _pointer(builder, address, i, element))
+    zero = ir.Constant(_VECTOR, None)
+    if element == _ELEMENTS["int8"]:
+        present = builder.icmp_signed(">=", dosage, ir.Constant(dosage.type, None))
+        dosage = builder.sitofp(dosage, _VECTOR)
+    else:
+        present = builder.fcmp_ordered(">=", dosage, zero)
+    return builder.select(present, builder.fsub(dosage, centre), zero)
+
+
+def _rows(builder: Any, base: Any, stride: Any, count: int) -> list[Any]:
+    return [builder.add(base, builder.mul(stride, base.type(m))) for m in range(count)]
+
+
+def dot(markers: int, responses: int) -> Any:
+    """``dot(x, x_stride, r, r_stride, n, out, out_stride)``: ``out[m, k, :] += x_m * r_k``.
+
+    The sum over individuals stays in `LANES` lanes, ``out`` of shape (markers, responses, LANES).
+    """
+
+    @intrinsic
+    def products(typingctx, x, x_stride, r, r_stride, n, out, out_stride):
+        def codegen(context, builder, signature, arguments):
+            x, x_stride, *rest = arguments
+            rows = _rows(builder, x, x_stride, markers)
+
+            def load(i):
+                return [_load(builder, _pointer(builder, row, i)) for row in rows]
+
+            _accumulate(builder, load, markers, responses, *rest)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 7), codegen
+
+    return products
+
+
+def read_dot(markers: int, responses: int, name: str) -> Any:
+    """``read_dot(x, x_stride, centres, tile, tile_stride, r, r_stride, n, out, out_stride)``.
+
+    As `dot`, of dosages that are centred and turned into float32 on the way, and left so in
+    ``tile`` if there is one (its address is not 0).
+    """
+
+    @intrinsic
+    def products(typingctx, x, x_stride, centres, tile, tile_stride, r, r_stride, n, out, o_stride):
+        def codegen(context, builder, signature, arguments):
+            x, x_stride, centres, tile, tile_stride, *rest = arguments
+            rows = _rows(builder, x, x_stride, markers)
+            kept = _rows(builder, tile, tile_stride, markers)
+            single = ir.FloatType().as_pointer()
+            means = []
+            for m in range(markers):
+                address = builder.add(centres, centres.type(4 * m))
+                means.append(_splat(builder, builder.load(builder.inttoptr(address, single))))
+
+            def load(i):
+                values = []
+                for row, place, mean in zip(rows, kept, means, strict=True):
+                    _prefetch(builder, builder.add(row, i))
+                    values.append(_centred(builder, row, i, mean, _ELEMENTS[name]))
+                    if responses > 1:
+                        _store(builder, values[-1], _pointer(builder, place, i))
+                return values
+
+            _accumulate(builder, load, markers, responses, *rest)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 10), codegen
+
+    return products
+
+
+def _accumulate(builder, load, markers, responses, r, r_stride, n, out, out_stride):
+    """The loop of the two functions above; `load` gives the vectors of the markers."""
+    columns = _rows(builder, r, r_stride, responses)
+    places = [
+        _pointer(builder, row, n.type(LANES * k))
+        for row in _rows(builder, out, out_stride, markers)
+        for k in range(responses)
+    ]
+
+    def body(i, sums):
+        left = load(i)
+        right = [_load(builder, _pointer(builder, column, i)) for column in columns]
+        pairs = [(a, b) for a in left for b in right]
+        return [_multiply_add(builder, *ab, c) for ab, c in zip(pairs, sums, strict=True)]
+
+    sums = _loop(builder, n, [_load(builder, place) for place in places], body)
+    for value, place in zip(sums, places, strict=True):
+        _store(builder, value, place)
+
+
+def _centre(name: str) -> Any:
+    @intrinsic
+    def convert(typingctx, dosages, centre, n, out):
+        """``out = dosages - centre`` as float32, 0 where a call is missing."""
+
+        def codegen(context, builder, signature, arguments):
+            dosages, centre, n, out = arguments
+            centres = _splat(builder, centre)
+
+            def body(i, carried):
+                value = _centred(builder, dosages, i, centres, _ELEMENTS[name])
+                _store(builder, value, _pointer(builder, out, i))
+                return []
+
+            _loop(builder, n, [], body)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.float32, types.intp, types.intp), codegen
+
+    return convert
+
+
+centre_int8, centre_float32 = _centre("int8"), _centre("float32")
+
+
+def subtract(markers: int) -> Any:
+    """``subtract(scales, rows, r, n)``: ``r -= scale_m x_m`` for addresses of scales and rows."""
+
+    @intrinsic
+    def update(typingctx, scales, rows, r, n):
+        def codegen(context, builder, signature, arguments):
+            scales, rows, r, n = arguments
+            word, single = n.type.as_pointer(), ir.FloatType().as_pointer()
+            factors, addresses = [], []
+            for m in range(markers):
+                place = builder.inttoptr(builder.add(scales, n.type(4 * m)), single)
+                factors.append(_splat(builder, builder.fneg(builder.load(place))))
+                place = builder.inttoptr(builder.add(rows, n.type(8 * m)), word)
+                addresses.append(builder.load(place))
+
+            def body(i, carried):
+                place = _pointer(builder, r, i)
+                value = _load(builder, place)
+                for factor, row in zip(factors, addresses, strict=True):
+                    dosage = _load(builder, _pointer(builder, row, i))
+                    value = _multiply_add(builder, factor, dosage, value)
+                _store(builder, value, place)
+                return []
+
+            _loop(builder, n, [], body)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 4), codegen
+
+    return update
