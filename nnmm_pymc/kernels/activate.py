@@ -12,7 +12,7 @@ from numba.core.extending import intrinsic
 
 from nnmm_pymc.kernels.genotypes import FAST
 
-__all__ = ["ACTIVATION_CODES", "activate", "activate_all"]
+__all__ = ["ACTIVATION_CODES", "activate", "activate_all", "exp"]
 
 ACTIVATION_CODES = {"identity": 0, "tanh": 1, "sigmoid": 2, "relu": 3, "leaky_relu": 4}
 
@@ -39,7 +39,7 @@ _number = _bitcast(types.int64, types.float64, ir.DoubleType())
 
 
 @njit(error_model="numpy", fastmath={"contract"}, nogil=True, cache=True)
-def _exp(x):
+def exp(x):
     """Exponential of an argument held between -700 and 700.
 
     Compiled by itself: callers let sums be reordered, which would undo the reduction
@@ -67,7 +67,7 @@ def _exp(x):
 
 @njit(error_model="numpy", fastmath=FAST, nogil=True, cache=True)
 def _sigmoid(z):
-    return 1.0 / (1.0 + _exp(-z))
+    return 1.0 / (1.0 + exp(-z))
 
 
 @njit(error_model="numpy", fastmath=FAST, nogil=True, cache=True)

@@ -21,6 +21,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from nnmm_pymc.kernels.activate import exp
+from nnmm_pymc.kernels.genotypes import FAST
 from nnmm_pymc.kernels.vector import (
     LANES,
     centre_float32,
@@ -164,45 +166,86 @@ def _subtract_rows(change, rows, k, tile, r, width):
         m += 1
 
 
-@njit(error_model="numpy", nogil=True, cache=True)
-def _draw_effect(product, sum_squares, precision, weights, variances, j, k, uniform, normal, odds):
-    """Draw one effect and its class: 0 and -1, or from one of the normals (module's formula).
+@njit(error_model="numpy", fastmath=FAST, nogil=True, cache=True)
+def _draw_normal(product, sum_squares, precision, weight, variance, uniform, normal, effect, kind):
+    """Draw one effect of every response where the slab is one normal; `kind` is 0, or -1 for zero.
 
-    The weights are divided by the largest exponential, so none overflows and no logarithm is taken.
+    Both weights are divided by the exponential, so neither overflows and no logarithm is taken.
     """
-    n_classes = weights.shape[2]
+    for k in range(product.shape[0]):
+        pull = precision[k] * product[k]
+        shrinkage = 1.0 / (precision[k] * sum_squares[k] * variance[k] + 1.0)
+        scaled = variance[k] * shrinkage
+        # A prior weight of one leaves no spike; rounding must not open one.
+        left = 1.0 - weight[k] if weight[k] < 1.0 - 1e-14 else 0.0
+        spike = left * exp(-0.5 * pull * pull * scaled) if weight[k] > 0.0 else 1.0
+        included = uniform[k] * (spike + weight[k] * np.sqrt(shrinkage)) >= spike
+        effect[k] = pull * scaled + normal[k] * np.sqrt(scaled) if included else 0.0
+        kind[k] = 0 if included else -1
+
+
+@njit(error_model="numpy", nogil=True, cache=True)
+def _draw_mixture(product, sum_squares, precision, weights, variances, uniform, normal, odds):
+    """Draw one effect and its class: 0 and -1, or from one of the normals (module's formula)."""
+    n_classes = weights.shape[0]
     pull, information = precision * product, precision * sum_squares
     spike = 1.0
     largest = 0.0
     for c in range(n_classes):
-        spike -= weights[j, k, c]
-        if weights[j, k, c] > 0.0:
-            variance = variances[j, k, c]
-            odds[c] = 0.5 * pull * pull * variance / (information * variance + 1.0)
+        spike -= weights[c]
+        if weights[c] > 0.0:
+            odds[c] = 0.5 * pull * pull * variances[c] / (information * variances[c] + 1.0)
             largest = max(largest, odds[c])
-    # Weights that sum to one leave no spike; rounding must not open one.
-    total = spike * np.exp(-largest) if spike > 1e-14 else 0.0
+    total = spike * exp(-largest) if spike > 1e-14 else 0.0
     threshold = total
     for c in range(n_classes):
-        if weights[j, k, c] > 0.0:
-            shrunk = information * variances[j, k, c] + 1.0
-            raised = 1.0 if odds[c] == largest else np.exp(odds[c] - largest)
-            odds[c] = weights[j, k, c] * raised / np.sqrt(shrunk)
+        if weights[c] > 0.0:
+            shrunk = information * variances[c] + 1.0
+            odds[c] = weights[c] * exp(odds[c] - largest) / np.sqrt(shrunk)
             total += odds[c]
     target = uniform * total
     if target < threshold:
         return 0.0, -1
     chosen = -1
     for c in range(n_classes):
-        if weights[j, k, c] > 0.0:
+        if weights[c] > 0.0:
             chosen = c
             threshold += odds[c]
             if target < threshold:
                 break
     if chosen < 0:
         return 0.0, -1
-    scaled = variances[j, k, chosen] / (information * variances[j, k, chosen] + 1.0)
+    scaled = variances[chosen] / (information * variances[chosen] + 1.0)
     return pull * scaled + normal * np.sqrt(scaled), chosen
+
+
+@njit(nogil=True, cache=True)
+def _draw_marker(
+    product, sum_squares, precision, weights, variances, uniform, normal, effects, classes, scratch
+):
+    """Draw one effect of every response; weights and variances are (K, C), scratch (2, C, K)."""
+    n_responses, n_classes = weights.shape
+    if n_classes == 1:
+        weight, variance = scratch[0, 0], scratch[1, 0]
+        for k in range(n_responses):
+            weight[k], variance[k] = weights[k, 0], variances[k, 0]
+        # fmt: off
+        _draw_normal(
+            product, sum_squares, precision, weight, variance, uniform, normal, effects, classes
+        )
+        # fmt: on
+        return
+    for k in range(n_responses):
+        effects[k], classes[k] = _draw_mixture(
+            product[k],
+            sum_squares[k],
+            precision[k],
+            weights[k],
+            variances[k],
+            uniform[k],
+            normal[k],
+            scratch[0, :, 0],
+        )
 
 
 @njit(nogil=True, cache=True)
@@ -260,7 +303,8 @@ def sweep(
     lanes = np.empty((BLOCK, n_responses, LANES), np.float32)
     products = np.empty((BLOCK, n_responses))
     change = np.zeros((BLOCK, n_responses), np.float32)
-    odds = np.empty(weights.shape[2])
+    old, own, squares = np.empty((3, n_responses))
+    scratch = np.empty((2, weights.shape[2], n_responses))
 
     for first in range(0, p, BLOCK):
         size = min(BLOCK, p - first)
@@ -273,21 +317,22 @@ def sweep(
         change[:] = 0.0
         for j in range(size):
             marker = first + j
+            old[:] = effects[marker]
             for k in range(n_responses):
-                old = effects[marker, k]
-                own = pattern[k]
-                # fmt: off
-                new, classes[marker, k] = _draw_effect(
-                    products[j, k] + gram[own, marker, j] * old, gram[own, marker, j],
-                    precision[k], weights, variances, marker, k,
-                    uniforms[marker, k], normals[marker, k], odds,
-                )
-                # fmt: on
-                if new != old:
-                    effects[marker, k] = new
-                    change[j, k] = np.float32(new - old)
+                squares[k] = gram[pattern[k], marker, j]
+                own[k] = products[j, k] + squares[k] * old[k]
+            # fmt: off
+            _draw_marker(
+                own, squares, precision, weights[marker], variances[marker],
+                uniforms[marker], normals[marker], effects[marker], classes[marker], scratch,
+            )
+            # fmt: on
+            for k in range(n_responses):
+                moved = effects[marker, k] - old[k]
+                if moved != 0.0:
+                    change[j, k] = np.float32(moved)
                     for later in range(j + 1, size):
-                        products[later, k] -= gram[own, marker, later] * (new - old)
+                        products[later, k] -= gram[pattern[k], marker, later] * moved
         _block_update(dosages, centre, first, size, change, tile, work)
     residual[:] = work[:, :n]
 
@@ -313,12 +358,15 @@ def dense_sweep(
     uniforms, normals : (q,) arrays
         Random numbers.
     """
-    odds = np.empty(weights.shape[2])
+    scratch = np.empty((2, weights.shape[2], 1))
+    product, own, unit = np.empty(1), np.empty(1), np.ones(1)
     for j in range(len(effects)):
-        own = precision[j, j]
-        product = linear[j] - precision[j] @ effects + own * effects[j]
+        own[0] = precision[j, j]
+        product[0] = linear[j] - precision[j] @ effects + own[0] * effects[j]
+        here = slice(j, j + 1)
         # fmt: off
-        effects[j], classes[j] = _draw_effect(
-            product, own, 1.0, weights, variances, j, 0, uniforms[j], normals[j], odds
+        _draw_marker(
+            product, own, unit, weights[j], variances[j], uniforms[here], normals[here],
+            effects[here], classes[here], scratch,
         )
         # fmt: on

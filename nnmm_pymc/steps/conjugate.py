@@ -18,6 +18,7 @@ from scipy.stats import geninvgauss
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
 from nnmm_pymc.steps.families import Conjugate, Eta, derivatives, n_nodes, natural_parameters, nodes
+from nnmm_pymc.steps.normals import find_normal_statistics
 from nnmm_pymc.steps.statistics import find_statistics
 
 __all__ = ["ConjugateGibbs"]
@@ -60,7 +61,10 @@ class ConjugateGibbs(BlockedStep):
         self.vars = get_value_vars_from_user_vars(vars, model)
         self.rng = np.random.default_rng(rng)
         self.conditional, self.conjugates = conditional, tuple(conjugates)
-        self.known = [find_statistics(conditional, c) for c in self.conjugates]
+        self.known = [
+            find_statistics(conditional, c) or find_normal_statistics(conditional, c)
+            for c in self.conjugates
+        ]
         outputs: list[Any] = []
         leading: list[Any] = []
         for c, known in zip(self.conjugates, self.known, strict=True):

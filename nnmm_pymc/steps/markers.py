@@ -16,7 +16,8 @@ from nnmm_pymc.distributions import MarkerEffectsRV
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.genotypes import masked_gram
 from nnmm_pymc.kernels.markers import BLOCK, sweep
-from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, gradient
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, PointFunction, gradient
+from nnmm_pymc.steps.normals import ResidualReader, find_residuals
 from nnmm_pymc.steps.scale import ScaleMove, find_scale
 from nnmm_pymc.steps.terms import MarkerTerm
 
@@ -169,8 +170,24 @@ class MarkerGibbs(BlockedStep):
         precision = curvature[self.first, np.arange(len(self.first))]
         scale = pt.where(precision > 0, precision, 1.0)
         residual = (slope / scale).T.astype("float32")
-        weights, variances = self.conditional.effect_parameters(self.term.effects)
-        self.read = self.conditional.compile([residual, precision, weights, variances])
+        parameters = self.conditional.effect_parameters(self.term.effects)
+        self.residuals = find_residuals(self.conditional, self.term)
+        mode = None if self.residuals is None else QUICK_MODE
+        gradient_reader = self.conditional.compile([residual, precision], mode=mode)
+        if self.residuals is None or not self._agrees(self.residuals, gradient_reader):
+            self.residuals = gradient_reader
+        self.parameters = self.conditional.compile(parameters)
+
+    def _agrees(self, residuals: ResidualReader, reference: PointFunction) -> bool:
+        """Whether residuals and precisions are those of the model's gradient."""
+        for point in self.conditional.check_points:
+            self.conditional.refresh(point)
+            pairs = zip(residuals(point), reference(point), strict=True)
+            for given, wanted in pairs:
+                scale = np.abs(wanted).max() + 1e-300
+                if not np.allclose(given, wanted, rtol=1e-5, atol=1e-6 * scale):
+                    return False
+        return True
 
     def setup_chain(self, rng, tune: int, draws: int) -> None:
         super().setup_chain(rng, tune, draws)
@@ -182,7 +199,8 @@ class MarkerGibbs(BlockedStep):
     def step(self, point):
         self.conditional.refresh(point)
         term = self.term
-        residual, precision, weights, variances = self.read(point)
+        residual, precision = self.residuals(point)
+        weights, variances = self.parameters(point)
         residual = np.ascontiguousarray(residual)
         before = residual.copy()
         old = point[term.effects]

@@ -1,0 +1,207 @@
+r"""Residuals of normal variables, read as value less mean and not from a gradient.
+
+For a normal variable the residual e and standard deviation s say all that the exact updates need:
+
+- marker effects: residual and precision :math:`1/s^2` of each response;
+- a variance v with :math:`s^2 = r v`: the sum of :math:`e^2 / r` over the elements it governs.
+
+What is read here is compared with the model's own gradient before it is used; where it differs
+(another likelihood, a transformed mean) the gradient is read instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.tensor.random.basic import NormalRV
+
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
+from nnmm_pymc.steps.families import Conjugate, Eta, derivatives, natural_parameters, nodes
+from nnmm_pymc.steps.terms import MarkerTerm
+
+__all__ = ["NormalStatistics", "ResidualReader", "find_normal_statistics", "find_residuals"]
+
+
+def _normals(conditional: ConditionalModel, names: Sequence[str]) -> list[tuple[Any, Any]] | None:
+    """Flat residual and standard deviation of variables, or None if one is not normal."""
+    model, found = conditional.conditional, []
+    for name in names:
+        rv: Any = model.named_vars.get(name)
+        if rv is None or rv.owner is None or not isinstance(rv.owner.op, NormalRV):
+            return None
+        mean, sd = model.replace_rvs_by_values(list(rv.owner.inputs[2:4]))
+        residual = model.rvs_to_values[rv] - mean
+        found.append((residual.ravel(), (sd + pt.zeros_like(residual)).ravel()))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualReader:
+    """Residual and precision of every response of a genetic value.
+
+    Attributes
+    ----------
+    read : PointFunction
+        Flat residuals of the normal variables, then their standard deviations at `elements`.
+    places : list of int arrays
+        Where in the (response, individual) array each residual goes.
+    responses : list of int arrays
+        The response of each of the `elements`.
+    shape : tuple of int
+        Responses and individuals.
+    """
+
+    read: PointFunction
+    places: list[np.ndarray]
+    responses: list[np.ndarray]
+    shape: tuple[int, int]
+
+    def __call__(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
+        """Residuals, (response, individual) float32, 0 without a value; precisions, (response,)."""
+        values = self.read(point)
+        residual = np.zeros(self.shape, np.float32)
+        precision = np.zeros(self.shape[0])
+        flat, count = residual.reshape(-1), len(self.places)
+        for place, value in zip(self.places, values[:count], strict=True):
+            flat[place] = value
+        for response, sd in zip(self.responses, values[count:], strict=True):
+            precision[response] = 1.0 / sd**2
+        return residual, precision
+
+
+def find_residuals(conditional: ConditionalModel, term: MarkerTerm) -> ResidualReader | None:
+    """Reader of the residuals of a genetic value that stands in the means of normal variables."""
+    normals = _normals(conditional, conditional.factors_of(term.held))
+    if normals is None:
+        return None
+    shape = term.held.get_value(borrow=True).shape
+    n, n_responses = shape[0], int(np.prod(shape[1:]))
+    function = conditional.compile([e for e, _ in normals], mode=QUICK_MODE)
+    point = conditional.check_points[0]
+    conditional.refresh(point)
+    keep = term.held.get_value()
+
+    def differences(probe: np.ndarray) -> list[np.ndarray]:
+        term.held.set_value(np.zeros(shape))
+        before = function(point)
+        term.held.set_value(probe.reshape(shape))
+        return [a - b for a, b in zip(before, function(point), strict=True)]
+
+    cells = [np.rint(d).astype(int) - 1 for d in differences(1.0 + np.arange(n * n_responses))]
+    probe = np.random.default_rng(0).normal(size=n * n_responses)
+    moved = differences(probe)
+    term.held.set_value(keep)
+    taken = np.concatenate(cells)
+    if taken.size == 0 or taken.min() < 0 or taken.max() >= probe.size:
+        return None
+    if len(np.unique(taken)) < len(taken) or not all(
+        np.allclose(d, probe[c], rtol=0, atol=1e-9) for d, c in zip(moved, cells, strict=True)
+    ):
+        return None
+    firsts = [np.unique(c % n_responses, return_index=True) for c in cells]
+    outputs = [e for e, _ in normals] + [
+        sd[at] for (_, sd), (_, at) in zip(normals, firsts, strict=True)
+    ]
+    return ResidualReader(
+        conditional.compile(outputs),
+        [c % n_responses * n + c // n_responses for c in cells],
+        [response for response, _ in firsts],
+        (n_responses, n),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class NormalStatistics:
+    """Natural parameters of a variance of normal variables from their residuals.
+
+    Attributes
+    ----------
+    read : PointFunction
+        Flat residuals.
+    groups : list of int arrays
+        Element of the variance that governs each residual.
+    relative : list of arrays
+        r of the module's formula, of each residual.
+    exponent, rate : arrays
+        Coefficient of log v, and the prior's of -1/(2v), in the shape of the variance.
+    """
+
+    read: PointFunction
+    groups: list[np.ndarray]
+    relative: list[np.ndarray]
+    exponent: np.ndarray
+    rate: np.ndarray
+
+    def parameters(self, point: Point) -> Eta:
+        """Natural parameters at a point."""
+        total = np.zeros(self.rate.size)
+        for e, group, r in zip(self.read(point), self.groups, self.relative, strict=True):
+            total += np.bincount(group, e * e / r, minlength=total.size)
+        return {0: self.exponent, 1: self.rate + total.reshape(self.rate.shape)}
+
+
+def find_normal_statistics(
+    conditional: ConditionalModel, c: Conjugate
+) -> NormalStatistics | None:
+    """Statistics of a variance that stands in standard deviations only, if they are right."""
+    if c.exponent is None or c.statistics != (0, 1):
+        return None
+    own = conditional.rvs[c.value].name
+    names = conditional.factors_of(conditional.values[c.value])
+    normals = _normals(conditional, [name for name in names if name != own])
+    if not normals:
+        return None
+    spread = conditional.compile([sd for _, sd in normals], mode=QUICK_MODE)
+    point = conditional.check_points[0]
+    conditional.refresh(point)
+    start = np.asarray(point[c.value])
+    # Each element has a mark of its own, so that one look tells them apart.
+    marks = np.linspace(0.3, 0.7, start.size)
+    groups, relative = [], []
+    moved = spread(point | {c.value: start + marks.reshape(start.shape)})
+    for before, after in zip(spread(point), moved, strict=True):
+        seen = 2.0 * np.log(after / before)
+        group = np.clip(np.searchsorted(marks, seen - 1e-9), 0, start.size - 1)
+        if not np.allclose(seen, marks[group], rtol=0, atol=1e-8):
+            return None
+        groups.append(group)
+        relative.append(before**2 / np.exp(start.ravel()[group]))
+    found = NormalStatistics(
+        conditional.compile([e for e, _ in normals]),
+        groups,
+        relative,
+        c.exponent,
+        _prior_rate(conditional, c, own),
+    )
+    return found if _agrees(conditional, c, found) else None
+
+
+def _prior_rate(conditional: ConditionalModel, c: Conjugate, own: str) -> np.ndarray:
+    """Coefficient of -1/(2v) in the prior of a variance."""
+    position = conditional.factors_of(conditional.values[c.value]).index(own)
+    gradients, natural = derivatives(conditional, c.value)
+    function = conditional.compile([gradients[position]], leading=[natural], mode=QUICK_MODE)
+    point = conditional.check_points[0]
+    at = nodes(Conjugate(c.value, c.family, c.statistics), point[c.value])
+    plain = Conjugate(c.value, c.family, c.statistics)
+    eta, unit = natural_parameters(plain, at, [function(point, v)[0] for v in at])
+    return eta[1] * unit
+
+
+def _agrees(conditional: ConditionalModel, c: Conjugate, found: NormalStatistics) -> bool:
+    """Whether the parameters are those that the gradient of the model gives."""
+    gradients, natural = derivatives(conditional, c.value)
+    function = conditional.compile(gradients, leading=[natural], mode=QUICK_MODE)
+    for point in conditional.check_points:
+        conditional.refresh(point)
+        at = nodes(c, point[c.value])
+        sums = [np.sum(function(point, v), axis=0) for v in at]
+        wanted, unit = natural_parameters(c, at, sums)
+        given = found.parameters(point)
+        if not np.allclose(given[1], wanted[1] * unit, rtol=1e-7, atol=0.0):
+            return False
+    return True
