@@ -70,7 +70,7 @@ def _vectors(n):
 
 @njit(nogil=True, cache=True)
 def _block_products(dosages, centre, first, size, responses, tile, lanes, out):
-    """Fill ``out[:size]`` with x'r for the markers of one block and all responses."""
+    """Fill ``out[:, :size]`` with x'r for the markers of one block and all responses."""
     n = dosages.shape[1]
     n_responses = responses.shape[0]
     lanes[:] = np.float32(0.0)
@@ -115,55 +115,49 @@ def _block_products(dosages, centre, first, size, responses, tile, lanes, out):
     _sum_lanes(lanes, size, out)
 
 
-@njit(nogil=True, cache=True)
+@njit(fastmath=FAST, nogil=True, cache=True)
 def _sum_lanes(lanes, size, out):
     for j in range(size):
-        for k in range(out.shape[1]):
+        for k in range(out.shape[0]):
             total = 0.0
             for lane in range(LANES):
                 total += np.float64(lanes[j, k, lane])
-            out[j, k] = total
+            out[k, j] = total
 
 
 @njit(nogil=True, cache=True)
-def _block_update(dosages, centre, first, size, change, tile, residual):
-    """Take the changed effects of one block out of the residuals of all responses."""
+def _block_update(dosages, centre, first, changed, change, tile, scales, addresses, residual):
+    """Take the changed effects of one block out of the residuals of all responses.
+
+    `changed` are the markers of the block with a change in any response; scales and addresses are
+    scratch.
+    """
     n = dosages.shape[1]
-    changed = np.empty(size, np.int64)
-    count = 0
-    for j in range(size):
-        if np.any(change[j]):
-            changed[count] = j
-            count += 1
-    for low in range(0, count, _ROWS):
-        rows = changed[low : min(low + _ROWS, count)]
+    for low in range(0, len(changed), _ROWS):
+        rows = changed[low : min(low + _ROWS, len(changed))]
         for start in range(0, n, TILE):
             stop = min(n, start + TILE)
             for b in range(len(rows)):
                 _centre_row(dosages, centre, first + rows[b], start, stop, tile, b)
             width = _vectors(stop - start)
+            r = residual.ctypes.data + 4 * start
             for k in range(residual.shape[0]):
-                _subtract_rows(change, rows, k, tile, residual[k:].ctypes.data + 4 * start, width)
-
-
-@njit(nogil=True, cache=True)
-def _subtract_rows(change, rows, k, tile, r, width):
-    """Subtract those rows of a tile whose effect on response k has changed."""
-    scales = np.empty(_ROWS, np.float32)
-    addresses = np.empty(_ROWS, np.int64)
-    count = 0
-    for b in range(len(rows)):
-        if change[rows[b], k] != 0.0:
-            scales[count] = change[rows[b], k]
-            addresses[count] = tile[b:].ctypes.data
-            count += 1
-    m = 0
-    while m + 4 <= count:
-        _subtract_4(scales[m:].ctypes.data, addresses[m:].ctypes.data, r, width)
-        m += 4
-    while m < count:
-        _subtract_1(scales[m:].ctypes.data, addresses[m:].ctypes.data, r, width)
-        m += 1
+                count = 0
+                for b in range(len(rows)):
+                    if change[rows[b], k] != 0.0:
+                        scales[count] = change[rows[b], k]
+                        addresses[count] = tile.ctypes.data + b * tile.strides[0]
+                        count += 1
+                m = 0
+                own = r + k * residual.strides[0]
+                while m < count:
+                    scale, address = scales.ctypes.data + 4 * m, addresses.ctypes.data + 8 * m
+                    if m + 4 <= count:
+                        _subtract_4(scale, address, own, width)
+                        m += 4
+                    else:
+                        _subtract_1(scale, address, own, width)
+                        m += 1
 
 
 @njit(error_model="numpy", fastmath=FAST, nogil=True, cache=True)
@@ -248,6 +242,12 @@ def _draw_marker(
         )
 
 
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _correct(products, gram, moved):
+    for later in range(products.shape[0]):
+        products[later] -= gram[later] * moved
+
+
 @njit(nogil=True, cache=True)
 def sweep(
     dosages,
@@ -301,8 +301,10 @@ def sweep(
     responses = work if complete else np.zeros_like(work)
     tile = np.zeros((_ROWS, LONG_TILE if n_responses == 1 else TILE), np.float32)
     lanes = np.empty((BLOCK, n_responses, LANES), np.float32)
-    products = np.empty((BLOCK, n_responses))
+    products = np.empty((n_responses, BLOCK))
     change = np.zeros((BLOCK, n_responses), np.float32)
+    changed = np.empty(BLOCK, np.int64)
+    scales, addresses = np.empty(_ROWS, np.float32), np.empty(_ROWS, np.int64)
     old, own, squares = np.empty((3, n_responses))
     scratch = np.empty((2, weights.shape[2], n_responses))
 
@@ -315,12 +317,14 @@ def sweep(
                     responses[k, i] = work[k, i] * mask[i]
         _block_products(dosages, centre, first, size, responses, tile, lanes, products)
         change[:] = 0.0
+        n_changed = 0
         for j in range(size):
             marker = first + j
+            any_moved = False
             old[:] = effects[marker]
             for k in range(n_responses):
                 squares[k] = gram[pattern[k], marker, j]
-                own[k] = products[j, k] + squares[k] * old[k]
+                own[k] = products[k, j] + squares[k] * old[k]
             # fmt: off
             _draw_marker(
                 own, squares, precision, weights[marker], variances[marker],
@@ -330,10 +334,17 @@ def sweep(
             for k in range(n_responses):
                 moved = effects[marker, k] - old[k]
                 if moved != 0.0:
+                    any_moved = True
                     change[j, k] = np.float32(moved)
-                    for later in range(j + 1, size):
-                        products[later, k] -= gram[pattern[k], marker, later] * moved
-        _block_update(dosages, centre, first, size, change, tile, work)
+                    _correct(products[k, j + 1 : size], gram[pattern[k], marker, j + 1 :], moved)
+            if any_moved:
+                changed[n_changed] = j
+                n_changed += 1
+        # fmt: off
+        _block_update(
+            dosages, centre, first, changed[:n_changed], change, tile, scales, addresses, work
+        )
+        # fmt: on
     residual[:] = work[:, :n]
 
 

@@ -23,7 +23,7 @@ LANES = 16
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _ELEMENTS = {"int8": ir.IntType(8), "float32": ir.FloatType()}
 # Bytes ahead of a stream of dosages that are fetched while it is read once.
-_PREFETCH = 512
+_PREFETCH = 1024
 
 
 def _loop(builder: Any, n: Any, carried: Sequence[Any], body: Callable[..., list[Any]]) -> list[Any]:

@@ -19,11 +19,13 @@ from pymc.step_methods.compound import BlockedStep, StepMethodState
 from pymc.step_methods.state import dataclass_state
 from pymc.util import get_value_vars_from_user_vars
 from pytensor.graph.replace import graph_replace, vectorize_graph
+from pytensor.graph.traversal import ancestors
 from scipy.linalg import solve_triangular
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
+from nnmm_pymc.steps.regression import Stack, colours_of, find_regression
 
 __all__ = ["GaussianGibbs", "Quadratic", "gaussian_pattern"]
 
@@ -37,26 +39,8 @@ class GaussianGibbsState(StepMethodState):
     pass
 
 
-class _Stack:
-    """Several variables as one vector."""
-
-    def __init__(self, conditional: ConditionalModel, values: Sequence[str]):
-        self.values = tuple(values)
-        point = conditional.check_points[0]
-        self.shapes = [np.shape(point[v]) for v in self.values]
-        self.stops = np.cumsum([int(np.prod(s)) for s in self.shapes])
-        self.size = int(self.stops[-1])
-
-    def split(self, vector: Any) -> dict[str, Any]:
-        parts, start = {}, 0
-        for value, shape, stop in zip(self.values, self.shapes, self.stops, strict=True):
-            parts[value] = vector[start:stop].reshape(shape)
-            start = stop
-        return parts
-
-
 def _gradients(
-    conditional: ConditionalModel, stack: _Stack, without: Sequence[str] = ()
+    conditional: ConditionalModel, stack: Stack, without: Sequence[str] = ()
 ) -> tuple[list[Any], Any]:
     """Gradient of every factor but some in the stacked vector, and that vector."""
     vector = pt.dvector("stacked")
@@ -90,7 +74,7 @@ def gaussian_pattern(
     for value in values:
         if conditional.conditional.rvs_to_transforms[conditional.rvs[value]] is not None:
             return None
-    stack = _Stack(conditional, values)
+    stack = Stack(conditional, values)
     if stack.size > MAX_ELEMENTS:
         return None
     gradients, vector = _gradients(conditional, stack, without)
@@ -124,18 +108,10 @@ def gaussian_pattern(
     return meet | meet.T
 
 
-def _colour(meet: np.ndarray) -> np.ndarray:
-    """Colours such that elements of one colour share no row of the pattern."""
-    conflict = (meet.astype(np.int64) @ meet) > 0
-    colours = np.full(len(meet), -1)
-    for i in range(len(meet)):
-        taken = set(colours[conflict[i]])
-        colours[i] = next(c for c in range(len(meet) + 1) if c not in taken)
-    return colours
-
-
 class Quadratic:
     """Reads the precision matrix P and linear coefficient h of a density ``-b'Pb/2 + h'b``.
+
+    Normal likelihoods are read as regressions, everything else through its gradient.
 
     Parameters
     ----------
@@ -155,18 +131,50 @@ class Quadratic:
         pattern: np.ndarray,
         without: Sequence[str] = (),
     ):
-        self.stack = _Stack(conditional, values)
-        self.pattern = pattern
-        gradients, vector = _gradients(conditional, self.stack, without)
-        directions = pt.dmatrix("directions")
-        batched = vectorize_graph(pt.sum(gradients, axis=0), {vector: directions})
-        self.read = conditional.compile([batched], leading=[directions])
-        self.colours = _colour(pattern)
-        self.directions = np.zeros((self.colours.max() + 2, len(self.colours)))
-        self.directions[self.colours + 1, np.arange(len(self.colours))] = 1.0
+        self.stack = Stack(conditional, values)
+        by_gradient = _GradientQuadratic(conditional, self.stack, pattern, without, QUICK_MODE)
+        own = {conditional.rvs[v].name for v in values} | set(without)
+        names = {n for v in values for n in conditional.factors_of(conditional.values[v])} - own
+        found = {n: r for n in sorted(names) if (r := find_regression(conditional, self.stack, n))}
+        rest = _GradientQuadratic(conditional, self.stack, pattern, [*without, *found])
+        self.parts = [*found.values(), rest]
+        for point in conditional.check_points:
+            conditional.refresh(point)
+            pairs = zip(self(point), by_gradient(point), strict=True)
+            if not all(
+                np.allclose(a, b, rtol=1e-7, atol=1e-8 * np.abs(b).max()) for a, b in pairs
+            ):
+                self.parts = [_GradientQuadratic(conditional, self.stack, pattern, without)]
+                return
 
     def __call__(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
         """P and h at a point."""
+        precisions, linears = zip(*(part(point) for part in self.parts), strict=True)
+        return sum(precisions), sum(linears)
+
+
+class _GradientQuadratic:
+    """P and h of all factors but some, from gradients at zero and in a few directions."""
+
+    def __init__(self, conditional, stack: Stack, pattern, without=(), mode=None):
+        self.pattern, self.held = pattern, None
+        gradients, vector = _gradients(conditional, stack, without)
+        directions = pt.dmatrix("directions")
+        self.colours = colours_of((pattern.astype(np.int64) @ pattern) > 0)
+        self.directions = np.zeros((self.colours.max() + 2, len(self.colours)))
+        self.directions[self.colours + 1, np.arange(len(self.colours))] = 1.0
+        total = pt.sum(gradients, axis=0) if gradients else pt.zeros_like(vector)
+        batched = vectorize_graph(total + 0.0 * vector, {vector: directions})
+        self.read = conditional.compile([batched], leading=[directions], mode=mode)
+        held = {t.held for t in conditional.terms}
+        if not self.read.names and not held & set(ancestors([batched])):
+            # Priors with fixed parameters: the same at every point.
+            self.held = self._read({})
+
+    def __call__(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
+        return self._read(point) if self.held is None else self.held
+
+    def _read(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
         linear, *others = self.read(point, self.directions)[0]
         images = linear - np.stack(others)
         precision = np.where(self.pattern, images[self.colours].T, 0.0)
@@ -206,13 +214,17 @@ class GaussianGibbs(BlockedStep):
         self.conditional = conditional
         self.quadratic = Quadratic(conditional, [v.name for v in self.vars], pattern)
         _, labels = connected_components(csr_array(pattern), directed=False)
-        self.blocks = [np.flatnonzero(labels == b) for b in range(labels.max() + 1)]
+        blocks = [np.flatnonzero(labels == b) for b in range(labels.max() + 1)]
+        self.alone = np.array([b[0] for b in blocks if len(b) == 1], int)
+        self.blocks = [b for b in blocks if len(b) > 1]
 
     def step(self, point):
         self.conditional.refresh(point)
         precision, linear = self.quadratic(point)
         noise = self.rng.standard_normal(len(linear))
         draw = np.empty(len(linear))
+        own = precision[self.alone, self.alone]
+        draw[self.alone] = (linear[self.alone] + np.sqrt(own) * noise[self.alone]) / own
         for block in self.blocks:
             lower = np.linalg.cholesky(precision[np.ix_(block, block)])
             whitened = solve_triangular(lower, linear[block], lower=True) + noise[block]

@@ -63,16 +63,21 @@ class LatentGibbs(BlockedStep):
         draw += sd * self.rng.standard_normal(len(draw))
         seen = ~np.isnan(density.y_incomplete)
         eta = density.held.trait_offset + density.activated @ weights + density.trait_rows @ trait
-        np.add.at(eta, rows, (draw - net.centre[columns])[:, None] * slope)
+        eta += _sum_rows(rows, (draw - net.centre[columns])[:, None] * slope, len(eta))
         noise_sd = 1.0 / np.sqrt(density.held.trait_precision)
         noise = noise_sd * self.rng.standard_normal(eta.shape)
         misfit = np.where(seen, density.y_incomplete - eta - noise, 0.0)
-        total = np.zeros((*eta.shape, eta.shape[1]))
         loading = (sd**2)[:, None] * slope
-        np.add.at(total, rows, loading[:, :, None] * slope[:, None, :])
+        products = (loading[:, :, None] * slope[:, None, :]).reshape(len(rows), -1)
+        total = _sum_rows(rows, products, len(eta)).reshape(*eta.shape, -1)
         total *= seen[:, :, None] & seen[:, None, :]
         total += np.eye(eta.shape[1]) * noise_sd**2
         gain = np.linalg.solve(total, misfit[..., None])[..., 0]
         point = point.copy()
         point[net.missing] = draw + np.sum(loading * gain[rows], axis=1)
         return point, [{}]
+
+
+def _sum_rows(rows: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+    """Sum over the cells of each row, column by column."""
+    return np.stack([np.bincount(rows, column, size) for column in values.T], axis=1)

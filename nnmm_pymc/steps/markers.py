@@ -189,6 +189,10 @@ class MarkerGibbs(BlockedStep):
                     return False
         return True
 
+    def read(self, point) -> list[np.ndarray]:
+        """Residuals, precisions, and weights and variances of the prior at a point."""
+        return [*self.residuals(point), *self.parameters(point)]
+
     def setup_chain(self, rng, tune: int, draws: int) -> None:
         super().setup_chain(rng, tune, draws)
         self.sweeps = 0
@@ -199,8 +203,7 @@ class MarkerGibbs(BlockedStep):
     def step(self, point):
         self.conditional.refresh(point)
         term = self.term
-        residual, precision = self.residuals(point)
-        weights, variances = self.parameters(point)
+        residual, precision, weights, variances = self.read(point)
         residual = np.ascontiguousarray(residual)
         before = residual.copy()
         old = point[term.effects]

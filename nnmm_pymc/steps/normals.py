@@ -23,10 +23,16 @@ from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, Poi
 from nnmm_pymc.steps.families import Conjugate, Eta, derivatives, natural_parameters, nodes
 from nnmm_pymc.steps.terms import MarkerTerm
 
-__all__ = ["NormalStatistics", "ResidualReader", "find_normal_statistics", "find_residuals"]
+__all__ = [
+    "NormalStatistics",
+    "ResidualReader",
+    "find_normal_statistics",
+    "find_residuals",
+    "normal_residuals",
+]
 
 
-def _normals(conditional: ConditionalModel, names: Sequence[str]) -> list[tuple[Any, Any]] | None:
+def normal_residuals(conditional: ConditionalModel, names: Sequence[str]) -> list[tuple[Any, Any]] | None:
     """Flat residual and standard deviation of variables, or None if one is not normal."""
     model, found = conditional.conditional, []
     for name in names:
@@ -34,8 +40,8 @@ def _normals(conditional: ConditionalModel, names: Sequence[str]) -> list[tuple[
         if rv is None or rv.owner is None or not isinstance(rv.owner.op, NormalRV):
             return None
         mean, sd = model.replace_rvs_by_values(list(rv.owner.inputs[2:4]))
-        residual = model.rvs_to_values[rv] - mean
-        found.append((residual.ravel(), (sd + pt.zeros_like(residual)).ravel()))
+        value = model.rvs_to_values[rv]
+        found.append(((value - mean).ravel(), (sd + pt.zeros_like(value)).ravel()))
     return found
 
 
@@ -75,7 +81,7 @@ class ResidualReader:
 
 def find_residuals(conditional: ConditionalModel, term: MarkerTerm) -> ResidualReader | None:
     """Reader of the residuals of a genetic value that stands in the means of normal variables."""
-    normals = _normals(conditional, conditional.factors_of(term.held))
+    normals = normal_residuals(conditional, conditional.factors_of(term.held))
     if normals is None:
         return None
     shape = term.held.get_value(borrow=True).shape
@@ -152,7 +158,7 @@ def find_normal_statistics(
         return None
     own = conditional.rvs[c.value].name
     names = conditional.factors_of(conditional.values[c.value])
-    normals = _normals(conditional, [name for name in names if name != own])
+    normals = normal_residuals(conditional, [name for name in names if name != own])
     if not normals:
         return None
     spread = conditional.compile([sd for _, sd in normals], mode=QUICK_MODE)

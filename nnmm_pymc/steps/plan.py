@@ -26,7 +26,6 @@ from nnmm_pymc.steps.slice import SliceGibbs, elementwise_density
 
 __all__ = ["StepPlan", "assign_steps"]
 
-SWEEPS_PER_NUTS = 3
 Latent = Literal["auto", "gibbs", "nuts", "hmc"]
 
 
@@ -159,13 +158,9 @@ def assign_steps(
             )
             for group in _independent_groups(conditional, conjugates)
         ]
-    # A draw of NUTS costs several sweeps, and the hyper-parameters of the markers mix slower than
-    # the weights: between two draws of NUTS the Gibbs steps run more than once.
     hyper = [*slices, *variances]
-    costly = any(not _is_hyper(conditional, v) for group in split.nuts for v in group)
-    extra = [*markers, *variances] * (SWEEPS_PER_NUTS - 1) if costly else []
     rows = _rows(model, [*steps, *hyper])
-    return StepPlan(CompoundStep([*extra, *steps, *hyper]), conditional, rows)
+    return StepPlan(CompoundStep([*steps, *hyper]), conditional, rows)
 
 
 def _given_steps(step: Any) -> list[BlockedStep]:
