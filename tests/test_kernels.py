@@ -4,9 +4,11 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from nnmm_pymc.kernels.genotypes import TILE, genetic_values, marker_products, masked_gram
 from nnmm_pymc.kernels.markers import BLOCK, sweep
+from nnmm_pymc.kernels.scale import draw_scale
 
 
 def make_genotypes(p, n, dtype, seed=0):
@@ -133,8 +135,8 @@ def test_sweep_draws_what_the_marker_by_marker_sampler_draws(n_responses, masked
         dosages,
         centre,
         gram,
-        pattern,
         patterns,
+        pattern,
         residual,
         precision,
         weights,
@@ -174,8 +176,8 @@ def test_masked_individuals_do_not_count_but_are_updated():
             dosages,
             centre,
             gram,
-            np.zeros(1, int),
             masks,
+            np.zeros(1, int),
             own,
             np.ones(1),
             weights,
@@ -202,8 +204,8 @@ def test_a_strong_signal_does_not_overflow():
         dosages,
         centre,
         gram,
-        np.zeros(1, int),
         np.ones((1, 500), np.float32),
+        np.zeros(1, int),
         residual,
         np.array([1e2]),
         np.full(shape, 1e-4),
@@ -272,7 +274,7 @@ def test_long_run_matches_enumeration(weights, variances):
             residual = (y - effects.T @ dense).astype(np.float32)
         u, z = rng.random((p, 2)), rng.standard_normal((p, 2))
         # fmt: off
-        sweep(dosages, centre, gram, both, masks, residual, precision, w, v, effects, classes, u, z)
+        sweep(dosages, centre, gram, masks, both, residual, precision, w, v, effects, classes, u, z)
         # fmt: on
         draws[i] = effects
     for k in range(2):
@@ -281,3 +283,26 @@ def test_long_run_matches_enumeration(weights, variances):
         assert np.ptp(pip) > 0.3  # the data decide, so a sampler of the prior would fail
         assert np.abs(z_scores((draws[:, :, k] != 0).astype(float), pip)).max() < 4
         assert np.abs(z_scores(draws[:, :, k], mean)).max() < 4
+
+
+@pytest.mark.statistical
+def test_scale_draws_have_the_density_of_the_variance():
+    """Effects sqrt(v) u with u held: draws of v against its density on a grid, twice at once."""
+    rng = np.random.default_rng(8)
+    x, noise = rng.normal(size=(2, 30))
+    y, precision, exponent, rate = 0.8 * x + noise, 1.3, -4.0, 1.5
+    grid = np.linspace(-12.0, 8.0, 20_001)
+    log_weight = (exponent + 1) * grid - 0.5 * rate * np.exp(-grid)
+    misfit = ((y[:, None] - np.exp(0.5 * grid) * x[:, None]) ** 2).sum(axis=0)
+    weight = np.exp(log_weight - 0.5 * precision * misfit - np.max(log_weight - misfit / 2))
+    cdf = np.cumsum(weight) / weight.sum()
+    log_v, draws = np.zeros(2), []
+    for _ in range(6000):
+        values = np.exp(0.5 * log_v)[:, None] * x
+        linear = precision * (values * (y - values)).sum(axis=1)
+        quadratic = precision * (values**2).sum(axis=1)
+        both = np.full(2, exponent), np.full(2, rate)
+        log_v = draw_scale(rng, log_v, *both, linear, quadratic)
+        draws.append(log_v)
+    for column in np.array(draws)[::6].T:
+        assert kstest(column, lambda q: np.interp(q, grid, cdf)).pvalue > 1e-4

@@ -1073,3 +1073,21 @@ def test_recorded_values_belong_to_the_same_draw(network):
     assert not effects[..., 3:9, 0].any()
     for name in ("inclusion", "variance", "trait_variance"):
         assert np.all(posterior[name].to_numpy() > 0)
+
+
+def test_threads_do_not_change_a_sweep(network):
+    """Responses are dealt to threads; the draws and the residuals are those of one."""
+    point = points_of(network.plan)[0]
+    results = []
+    for threads in (1, 2, 3):
+        step = effects_step(network, point)
+        step.threads = threads
+        step.rng = np.random.default_rng(5)
+        for _ in range(3):
+            point, _ = step.step(point)
+        results.append((point[step.term.effects], step.held))
+        step.threads = 1
+        point = points_of(network.plan)[0]
+    for effects, held in results[1:]:
+        np.testing.assert_array_equal(effects, results[0][0])
+        np.testing.assert_array_equal(held, results[0][1])

@@ -253,8 +253,8 @@ def sweep(
     dosages,
     centre,
     gram,
-    pattern,
     masks,
+    pattern,
     residual,
     precision,
     weights,
@@ -273,11 +273,11 @@ def sweep(
     centre : (p,) array of float32
     gram : (P, p, BLOCK) array of float64
         `masked_gram` of each pattern of individuals.
-    pattern : (K,) array of int
-        Which pattern each response has.
     masks : (P, n) array of float32
         1 where an individual has a value of the response, else 0. With a single pattern of
         nothing but ones the masks are not applied.
+    pattern : (K,) array of int
+        Which pattern each response has.
     residual : (K, n) array of float32
         Response minus everything that is fitted, current effects included; updated in place,
         also where the mask is 0.

@@ -38,7 +38,7 @@ __all__ = ["ConditionalModel", "PointFunction", "gradient"]
 Point = dict[str, np.ndarray]
 
 # For functions that run a few times: nothing is compiled, so nothing is waited for.
-QUICK_MODE = "FAST_COMPILE"
+QUICK_MODE = Mode(linker=VMLinker(use_cloop=False, c_thunks=False), optimizer=None)
 # For functions that run once an iteration on whole arrays: NumPy does the work, and a minute of
 # compilation would buy a millisecond. Fusing element-wise nodes pays only where they are compiled.
 STEP_MODE = Mode(linker=VMLinker(use_cloop=False, c_thunks=False), optimizer="fast_run").excluding(

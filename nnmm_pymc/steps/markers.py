@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import numpy as np
@@ -95,7 +96,7 @@ class MarkerGibbs(BlockedStep):
         # Of the instance: two terms of one model must not report under one name.
         self.stats_dtypes_shapes = {self.stat: (np.float64, [])}  # type: ignore[misc]
         self.stats_dtypes = [{self.stat: np.float64}]
-        self.sweeps = 0
+        self.sweeps, self.threads = 0, 1
         self._inspect_likelihood()
         self._compile()
         self.scale = find_scale(self.conditional, term.effects)
@@ -209,12 +210,8 @@ class MarkerGibbs(BlockedStep):
         old = point[term.effects]
         effects = np.array(old).reshape(len(term.dosages), -1)
         classes = np.empty(effects.shape, np.int8)
-        sweep(
-            term.dosages,
-            term.centre,
-            self.gram,
+        arrays = (
             self.pattern,
-            self.masks,
             residual,
             precision,
             _per_effect(weights, old.shape),
@@ -224,6 +221,7 @@ class MarkerGibbs(BlockedStep):
             self.rng.random(effects.shape),
             self.rng.standard_normal(effects.shape),
         )
+        self._sweep(*arrays)
         self.sweeps += 1
         new = effects.reshape(old.shape)
         # Often at first: steps down from a far start leave the largest rounding errors.
@@ -241,6 +239,25 @@ class MarkerGibbs(BlockedStep):
             self.mixture.hold(new, classes.reshape(old.shape))
         point[term.effects] = new
         return point, [{self.stat: np.count_nonzero(new) / max(1, effects.shape[1])}]
+
+    def _sweep(self, pattern, residual, precision, *by_marker) -> None:
+        """Sweep over all responses, each thread with some of them: they do not depend on others."""
+        term = self.term
+        data = (term.dosages, term.centre, self.gram, self.masks)
+        groups = np.array_split(np.arange(len(pattern)), min(self.threads, len(pattern)))
+        if len(groups) == 1:
+            sweep(*data, pattern, residual, precision, *by_marker)
+            return
+
+        def run(own: slice) -> None:
+            prior = [a[:, own] for a in by_marker[:2]]
+            parts = [np.ascontiguousarray(a[:, own]) for a in by_marker[2:]]
+            sweep(*data, pattern[own], residual[own], precision[own], *prior, *parts)
+            for whole, part in zip(by_marker[2:4], parts[:2], strict=True):
+                whole[:, own] = part
+
+        with ThreadPoolExecutor(len(groups)) as pool:
+            list(pool.map(run, [slice(g[0], g[-1] + 1) for g in groups]))
 
     def _draw_scale(self, move: ScaleMove, point, residual, precision, value) -> np.ndarray:
         """Draw the slab variance with the scaled effects; returns the factor of the effects."""

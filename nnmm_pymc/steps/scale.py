@@ -15,13 +15,12 @@ scaling by c changes the log likelihood by :math:`(c-1) B - (c-1)^2 A / 2`, with
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
+from nnmm_pymc.kernels.scale import draw_scale
 from nnmm_pymc.kernels.slice import slice_sample
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
-from nnmm_pymc.steps.families import Eta, conjugate_family
+from nnmm_pymc.steps.families import conjugate_family
 from nnmm_pymc.steps.statistics import find_statistics
 
 __all__ = ["ScaleMove", "find_scale"]
@@ -42,9 +41,7 @@ class ScaleMove:
         self.shape = conditional.check_points[0][variance].shape
         conjugate = conjugate_family(conditional, variance)
         known = None if conjugate is None else find_statistics(conditional, conjugate)
-        if known is not None:
-            self.log_prior = _inverse_gamma(known.prior)
-            return
+        self.known = None if known is None else known.prior
         prior = conditional.factors[conditional.rvs[variance].name]
         value = conditional.values[variance].type("log_variance")
         read = conditional.compile([conditional.in_value(prior, variance, value)], leading=[value])
@@ -66,6 +63,10 @@ class ScaleMove:
             quadratic, linear = quadratic.sum(), linear.sum()
         quadratic = np.reshape(quadratic, self.shape)
         linear = np.reshape(linear, self.shape)
+        if self.known is not None:
+            arrays = (start, self.known[0], self.known[1], linear, quadratic)
+            flat = [np.ascontiguousarray(np.broadcast_to(a, self.shape)).ravel() for a in arrays]
+            return draw_scale(rng, *flat).reshape(self.shape)
 
         def log_density(log_variance: np.ndarray) -> np.ndarray:
             away = np.expm1(0.5 * (log_variance - start))
@@ -73,12 +74,6 @@ class ScaleMove:
             return prior + away * linear - 0.5 * away**2 * quadratic
 
         return slice_sample(start, log_density, rng)
-
-
-def _inverse_gamma(prior: Eta) -> Callable[[Point, np.ndarray], np.ndarray]:
-    """Log density of an inverse gamma in v, as a function of log v."""
-    exponent, rate = prior[0], prior[1]
-    return lambda point, at: exponent * at - 0.5 * rate * np.exp(-at)
 
 
 def find_scale(conditional: ConditionalModel, effects: str) -> ScaleMove | None:

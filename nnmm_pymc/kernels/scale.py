@@ -1,0 +1,63 @@
+"""Slice sampling of the logarithm of a slab variance that has an inverse-gamma prior."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from nnmm_pymc.kernels.slice import STEPS_OUT
+
+__all__ = ["draw_scale", "log_density"]
+
+
+@njit(error_model="numpy", nogil=True, cache=True)
+def log_density(at, start, exponent, rate, linear, quadratic):
+    """Prior and likelihood of log v, the effects scaled with v (`nnmm_pymc.steps.scale`)."""
+    away = np.expm1(0.5 * (at - start))
+    prior = (exponent + 1.0) * at - 0.5 * rate * np.exp(-at)
+    return prior + away * linear - 0.5 * away * away * quadratic
+
+
+@njit(nogil=True, cache=True)
+def draw_scale(rng, start, exponent, rate, linear, quadratic):
+    """One update of every element; the same algorithm as `nnmm_pymc.kernels.slice.slice_sample`.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    start : (K,) array
+        Current log v.
+    exponent, rate : (K,) arrays
+        Prior ``v^exponent exp(-rate / (2 v))``.
+    linear, quadratic : (K,) arrays
+        Of the log likelihood in the factor of the effects.
+
+    Returns
+    -------
+    (K,) array
+    """
+    out = np.empty_like(start)
+    for k in range(start.shape[0]):
+        own = (start[k], exponent[k], rate[k], linear[k], quadratic[k])
+        level = log_density(start[k], *own) - rng.standard_exponential()
+        left = start[k] - rng.random()
+        right = left + 1.0
+        to_left = rng.integers(0, STEPS_OUT + 1)
+        for _ in range(to_left):
+            if log_density(left, *own) <= level:
+                break
+            left -= 1.0
+        for _ in range(STEPS_OUT - to_left):
+            if log_density(right, *own) <= level:
+                break
+            right += 1.0
+        while True:
+            proposal = left + (right - left) * rng.random()
+            if log_density(proposal, *own) >= level:
+                break
+            if proposal < start[k]:
+                left = proposal
+            else:
+                right = proposal
+        out[k] = proposal
+    return out
