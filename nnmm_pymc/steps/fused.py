@@ -213,6 +213,7 @@ class FusedDensity:
         self.cell = cell[self.incomplete]
         self.activated = np.ascontiguousarray(activated[self.incomplete])
         self.latent_rows, self.latent_columns = np.nonzero(latent)
+        self.latent_cells = np.flatnonzero(latent)
         self.cell_rows = np.searchsorted(self.incomplete, self.latent_rows)
         self.seen = ~np.isnan(z)
         self.middle_design = net.middle.design
@@ -228,6 +229,10 @@ class FusedDensity:
             [self.regressors[c].T @ self.regressors[c] for c in self.counted.T]
         )
         self.y = np.where(np.isnan(y), 0.0, y)
+        # Cross-products with the observations; those with the genetic values change once a draw.
+        self.seen_weight = self.seen.astype(float)
+        self.middle_cross_observed = self.middle_design.T @ np.where(self.seen, z, 0.0)
+        self.trait_cross_observed = self.regressors.T @ np.where(self.counted, self.y, 0.0)
         self.y_incomplete = np.ascontiguousarray(y[self.incomplete])
         self.middle_rows = np.ascontiguousarray(self.middle_design[self.incomplete])
         self.trait_rows = np.ascontiguousarray(self.trait_design[self.incomplete])
@@ -268,11 +273,14 @@ class FusedDensity:
         held.middle_precision = np.ones(n_omics) / self._variances[net.middle](point)[0]
         held.trait_precision = np.ones(n_traits) / self._variances[net.terminal](point)[0]
         middle, trait = self.offset(net.middle), self.offset(net.terminal)
-        held.middle_offset = middle[self.latent_rows, self.latent_columns]
+        held.middle_offset = middle.ravel().take(self.latent_cells)
         held.trait_offset = np.ascontiguousarray(trait[self.incomplete])
-        residual = np.where(self.seen, net.middle.observed - middle, 0.0)
-        held.middle_linear = self.middle_design.T @ residual
-        held.trait_linear = self.regressors.T @ np.where(self.counted, self.y - trait, 0.0)
+        held.middle_linear = self.middle_cross_observed - self.middle_design.T @ (
+            self.seen_weight * middle
+        )
+        held.trait_linear = self.trait_cross_observed
+        if net.terminal.genetic_values:
+            held.trait_linear = held.trait_linear - self.regressors.T @ (self.counted * trait)
         held.weights = self._weights(point)
         self.held = held
 
@@ -284,11 +292,14 @@ class FusedDensity:
 
     def offset(self, side: Side) -> np.ndarray:
         """Genetic values of a side, (individual, column)."""
-        total = np.zeros(side.observed.shape)
-        for term in self.conditional.terms:
-            if term.value in side.genetic_values:
-                total += term.held.get_value(borrow=True)
-        return total
+        held = [
+            term.held.get_value(borrow=True)
+            for term in self.conditional.terms
+            if term.value in side.genetic_values
+        ]
+        if len(held) == 1:
+            return held[0]
+        return np.sum([np.zeros(side.observed.shape), *held], axis=0)
 
     def coefficients(self, point: Point) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Coefficients of the two design matrices, and the weights with their mask."""

@@ -141,9 +141,7 @@ class Quadratic:
         for point in conditional.check_points:
             conditional.refresh(point)
             pairs = zip(self(point), by_gradient(point), strict=True)
-            if not all(
-                np.allclose(a, b, rtol=1e-7, atol=1e-8 * np.abs(b).max()) for a, b in pairs
-            ):
+            if not all(np.allclose(a, b, rtol=1e-7, atol=1e-8 * np.abs(b).max()) for a, b in pairs):
                 self.parts = [_GradientQuadratic(conditional, self.stack, pattern, without)]
                 return
 

@@ -32,7 +32,9 @@ __all__ = [
 ]
 
 
-def normal_residuals(conditional: ConditionalModel, names: Sequence[str]) -> list[tuple[Any, Any]] | None:
+def normal_residuals(
+    conditional: ConditionalModel, names: Sequence[str]
+) -> list[tuple[Any, Any]] | None:
     """Flat residual and standard deviation of variables, or None if one is not normal."""
     model, found = conditional.conditional, []
     for name in names:
@@ -150,9 +152,7 @@ class NormalStatistics:
         return {0: self.exponent, 1: self.rate + total.reshape(self.rate.shape)}
 
 
-def find_normal_statistics(
-    conditional: ConditionalModel, c: Conjugate
-) -> NormalStatistics | None:
+def find_normal_statistics(conditional: ConditionalModel, c: Conjugate) -> NormalStatistics | None:
     """Statistics of a variance that stands in standard deviations only, if they are right."""
     if c.exponent is None or c.statistics != (0, 1):
         return None

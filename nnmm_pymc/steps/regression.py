@@ -94,9 +94,49 @@ class Regression:
         return precision, linear
 
 
+@dataclass(eq=False)
+class FixedRegression:
+    """The same where X is data and s has one value for each group of rows: X'X is taken once.
+
+    Attributes
+    ----------
+    residual : PointFunction
+        Residuals with the stacked vector at zero.
+    spread : PointFunction
+        Standard deviation of the first row of each group.
+    members : list of (rows, elements)
+        Groups of rows, and the elements of b that stand in them.
+    columns : list of (elements, rows) arrays
+        X' of each group.
+    size : int
+        Of b.
+    """
+
+    residual: PointFunction
+    spread: PointFunction
+    members: list[tuple[np.ndarray, np.ndarray]]
+    columns: list[np.ndarray]
+    size: int
+
+    def __post_init__(self):
+        self.grams = [x @ x.T for x in self.columns]
+
+    def __call__(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
+        """P and h at a point."""
+        base = self.residual(point)[0]
+        weight = 1.0 / self.spread(point)[0] ** 2
+        precision, linear = np.zeros((self.size, self.size)), np.zeros(self.size)
+        for (rows, elements), x, gram, w in zip(
+            self.members, self.columns, self.grams, weight, strict=True
+        ):
+            precision[elements[:, None], elements] += w * gram
+            linear[elements] += w * (x @ base[rows])
+        return precision, linear
+
+
 def find_regression(
     conditional: ConditionalModel, stack: Stack, name: str
-) -> Regression | None:
+) -> Regression | FixedRegression | None:
     """The regression of a normal variable on the stacked ones, if it is one."""
     found = normal_residuals(conditional, [name])
     if not found:
@@ -108,9 +148,10 @@ def find_regression(
     parts = {conditional.values[v]: part for v, part in stack.split(vector).items()}
     residual = graph_replace(residual, parts, strict=False)
     function = conditional.compile([residual], leading=[vector], mode=QUICK_MODE)
-    stands = _where(conditional, stack.size, function)
-    if stands is None:
+    found_columns = _columns(conditional, stack.size, function)
+    if found_columns is None:
         return None
+    stands = np.any([np.abs(x) > 0.0 for x in found_columns], axis=0)
     colours = colours_of((stands.T.astype(np.float32) @ stands) > 0)
     directions = np.zeros((colours.max() + 2, stack.size))
     directions[colours + 1, np.arange(stack.size)] = 1.0
@@ -121,15 +162,49 @@ def find_regression(
     members = [
         (np.flatnonzero(inverse == k), kind) for k, kind in enumerate(kinds) if kind.max() >= 0
     ]
+    size = 1.0 + max(np.abs(x).max() for x in found_columns)
+    if all(np.abs(x - found_columns[0]).max() < 1e-11 * size for x in found_columns[1:]):
+        fixed = _fixed(conditional, residual, sd, vector, members, found_columns[0])
+        if fixed is not None:
+            return fixed
     batch = pt.dmatrix("directions")
     outputs = [vectorize_graph(residual, {vector: batch}), sd]
     return Regression(conditional.compile(outputs, leading=[batch]), directions, members)
 
 
-def _where(conditional: ConditionalModel, size: int, function: PointFunction) -> np.ndarray | None:
-    """Which elements stand in the mean of which row, or None if some mean is not linear."""
+def _fixed(conditional, residual, sd, vector, members, columns) -> FixedRegression | None:
+    """The regression with its X'X taken once, if the groups of rows have one sd each."""
+    groups = [(rows, kind[kind >= 0]) for rows, kind in members]
+    read = conditional.compile([sd], mode=QUICK_MODE)
+    for point in conditional.check_points:
+        spread = read(point)[0]
+        if not all(np.all(spread[rows] == spread[rows[0]]) for rows, _ in groups):
+            return None
+    firsts = np.array([rows[0] for rows, _ in groups])
+    size = columns.shape[1]
+    at_zero = graph_replace(residual, {vector: pt.zeros(size)}, strict=False)
+    return FixedRegression(
+        conditional.compile([at_zero]),
+        conditional.compile([sd[firsts]]),
+        [(_as_slice(rows), elements) for rows, elements in groups],
+        [np.ascontiguousarray(columns[rows][:, elements].T) for rows, elements in groups],
+        size,
+    )
+
+
+def _as_slice(rows: np.ndarray) -> Any:
+    """Evenly spaced rows as a slice, which reads them without a copy."""
+    step = int(rows[1] - rows[0]) if len(rows) > 1 else 1
+    even = np.array_equal(rows, rows[0] + step * np.arange(len(rows)))
+    return slice(int(rows[0]), int(rows[-1]) + 1, step) if even else rows
+
+
+def _columns(
+    conditional: ConditionalModel, size: int, function: PointFunction
+) -> list[np.ndarray] | None:
+    """X at every check point, or None if some mean is not linear."""
     rng = np.random.default_rng(0)
-    stands: Any = False
+    found = []
     for point in conditional.check_points:
         conditional.refresh(point)
         base = function(point, np.zeros(size))[0]
@@ -140,5 +215,6 @@ def _where(conditional: ConditionalModel, size: int, function: PointFunction) ->
             if not np.all(np.abs(base - columns @ at - function(point, at)[0]) <= 1e-9 * away):
                 return None
         # A difference that is nothing but rounding error is no column.
-        stands = stands | (np.abs(columns) > 1e-12 * (1.0 + np.abs(base)[:, None]))
-    return stands
+        columns[np.abs(columns) <= 1e-12 * (1.0 + np.abs(base)[:, None])] = 0.0
+        found.append(columns)
+    return found

@@ -1,0 +1,286 @@
+"""CPU and memory of the sampler against a plain C program and against the machine's limits.
+
+    python benchmarks/speed.py [sweep single network complete large scaling start ...]
+
+sweep: n=10,000, p=20,000, 10 omics, BayesC with 2 % of the effects included, against `sweep.c`
+(gcc -O3 -march=native; wanted: at least 6 times less CPU, at most 2.5 times the nearer limit, 1.7
+times faster on a second core), and with all effects included.
+single: one trait, n=5,000, p=10,000, a whole iteration through the steps of `Network.fit` against
+the sweep of the C program alone (wanted: at least 2.5 times less).
+network: n=3,534, p=1,000, 10 omics, sigmoid, 30 % of the individuals without omics: CPU of an
+iteration (wanted: 6 ms), effective draws of the worst weight per CPU second (wanted: 120).
+complete: the same with everything observed (wanted: 2.5 ms).
+large: n=20,000, p=100,000, 5 omics: seconds a sweep (wanted: 1) and peak memory (wanted: 4 GB).
+scaling: time of a sweep in n, in p, and in the number of omics, with the fitted exponents.
+start: seconds to import, and to the first draw of the demo in a fresh process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import arviz as az
+import numpy as np
+from numba import njit
+from threadpoolctl import threadpool_limits
+
+import nnmm_pymc as nn
+from nnmm_pymc.chains import ChainTask, run_chain
+from nnmm_pymc.kernels.genotypes import masked_gram
+from nnmm_pymc.kernels.markers import BLOCK, TILE, sweep
+from nnmm_pymc.kernels.vector import LANES, dot
+from nnmm_pymc.record import RecordPlan
+from nnmm_pymc.steps import assign_steps
+
+VARIANCE = 0.01
+_dot_4x5 = dot(4, 5)
+
+
+class Sweeps:
+    """Both sweeps on the same genotypes, residuals and random numbers."""
+
+    def __init__(self, n: int, p: int, n_responses: int, inclusion: float, seed: int = 1):
+        rng = np.random.default_rng(seed)
+        self.n, self.p, self.k, self.inclusion, self.rng = n, p, n_responses, inclusion, rng
+        self.dosages = np.empty((p, n), np.int8)
+        for j, frequency in enumerate(rng.uniform(0.05, 0.5, p)):
+            self.dosages[j] = rng.random(n) < frequency
+            self.dosages[j] += rng.random(n) < frequency
+        self.centre = self.dosages.mean(axis=1, dtype=np.float64).astype(np.float32)
+        self.residual = rng.normal(size=(n_responses, n)).astype(np.float32)
+        for r in self.residual:
+            causal = rng.choice(p, min(p, 50), replace=False)
+            value = rng.normal(size=len(causal)) @ self.dosages[causal].astype(np.float32)
+            r += ((value - value.mean()) / value.std()).astype(np.float32)
+        self.masks = np.ones((1, n), np.float32)
+        self.gram = masked_gram(self.dosages, self.centre, self.masks[0], BLOCK)[None]
+        self.effects = np.zeros((p, n_responses))
+        self.precision = np.ones(n_responses)
+
+    def ours(self) -> None:
+        """One sweep of the package."""
+        shape = (self.p, self.k, 1)
+        sweep(
+            self.dosages,
+            self.centre,
+            self.gram,
+            self.masks,
+            np.zeros(self.k, np.int64),
+            self.residual,
+            self.precision,
+            np.broadcast_to(np.array(self.inclusion), shape),
+            np.broadcast_to(np.array(VARIANCE), shape),
+            self.effects,
+            np.empty(self.effects.shape, np.int8),
+            self.rng.random(self.effects.shape),
+            self.rng.standard_normal(self.effects.shape),
+        )
+
+    def plain(self) -> Callable[[], float]:
+        """The C program: CPU seconds of one sweep."""
+        source = Path(__file__).with_name("sweep.c")
+        folder = tempfile.mkdtemp()
+        library = f"{folder}/sweep.so"
+        flags = ["-O3", "-march=native", "-ffast-math", "-shared", "-fPIC"]
+        subprocess.run(["gcc", *flags, str(source), "-o", library, "-lm"], check=True)
+        run = ctypes.CDLL(library).sweep
+        run.restype = ctypes.c_double
+        x = self.dosages - self.centre[:, None]
+        squares = np.einsum("pn,pn->p", x, x).astype(float)
+        residual, effects = self.residual.copy(), np.zeros_like(self.effects)
+
+        def pointer(a: np.ndarray) -> ctypes.c_void_p:
+            return a.ctypes.data_as(ctypes.c_void_p)
+
+        def once() -> float:
+            uniforms, normals = self.rng.random(effects.shape), self.rng.normal(size=effects.shape)
+            sizes = [ctypes.c_int64(v) for v in (self.n, self.p, self.k)]
+            numbers = [ctypes.c_double(v) for v in (self.inclusion, VARIANCE)]
+            arrays = [pointer(a) for a in (effects, uniforms, normals)]
+            start = [pointer(a) for a in (squares, residual, self.precision)]
+            return run(pointer(x), *sizes, *start, *numbers, *arrays)
+
+        return once
+
+
+def cpu(run: Callable[[], Any], times: int = 5) -> float:
+    """Least CPU seconds of a few runs; the first, which compiles and warms up, does not count."""
+    run()
+    found = []
+    for _ in range(times):
+        start = time.process_time()
+        run()
+        found.append(time.process_time() - start)
+    return min(found)
+
+
+@njit
+def _dots(x: Any, r: Any, out: Any, times: int) -> None:
+    for _ in range(times):
+        for k in range(0, 10, 5):
+            # fmt: off
+            _dot_4x5(x.ctypes.data, x.strides[0], r.ctypes.data + k * r.strides[0], r.strides[0],
+                     TILE, out.ctypes.data + 4 * LANES * k, out.strides[0])
+            # fmt: on
+
+
+@njit(fastmath=True)
+def _read(dosages: Any) -> int:
+    total = 0
+    for value in dosages.ravel():
+        total += value
+    return total
+
+
+def limits(work: Sweeps) -> tuple[float, float]:
+    """Seconds that reading the dosages once, and the multiply-adds of x'r, take at least."""
+    x, r = np.ones((4, TILE), np.float32), np.ones((10, TILE), np.float32)
+    out = np.zeros((4, 10, LANES), np.float32)
+    rate = 10_000 * 40 * TILE / cpu(lambda: _dots(x, r, out, 10_000))
+    # A sparse sweep takes all products but few updates; a dense one twice as many.
+    passes = 1 + (work.inclusion > 0.5)
+    return cpu(lambda: _read(work.dosages)), passes * work.n * work.p * work.k / rate
+
+
+def run_sweep() -> None:
+    for inclusion in (0.05, 0.999):
+        work = Sweeps(10_000, 20_000, 10, inclusion)
+        plain = work.plain()
+        for _ in range(3):
+            work.ours()
+            plain()
+        ours, c = cpu(work.ours), min(plain() for _ in range(3))
+        bytes_limit, dot_limit = limits(work)
+        share = np.mean(work.effects != 0)
+        print(
+            f"sweep 10,000 x 20,000 x 10, {share:.0%} included: {1e3 * ours:.0f} ms, C "
+            f"{1e3 * c:.0f} ms, ratio {c / ours:.2f}; limits: bytes {1e3 * bytes_limit:.0f} ms, "
+            f"products {1e3 * dot_limit:.0f} ms, so {ours / max(bytes_limit, dot_limit):.2f} x",
+            flush=True,
+        )
+
+
+class Chain:
+    """One chain of a network, its iterations timed."""
+
+    def __init__(self, network: nn.Network, tune: int, draws: int, threads: int = 1):
+        plan = assign_steps(network.model)
+        for step in plan.compound.methods:
+            if hasattr(step, "threads"):
+                step.threads = threads
+        self.record = RecordPlan(plan.conditional, draws, 1)
+        task = ChainTask(plan.compound, self.record, tune, draws)
+        start = plan.conditional.prior_points(seed=1, size=1)[0]
+        cpu_marks, wall_marks = {}, {}
+
+        def report(done: int, _: int) -> None:
+            cpu_marks[done], wall_marks[done] = time.process_time(), time.perf_counter()
+
+        seed = np.random.SeedSequence(1)
+        self.chain = run_chain(task, plan.compound.sampling_state, start, seed, report)
+        self.cpu = (cpu_marks[tune + draws] - cpu_marks[tune]) / draws
+        self.wall = (wall_marks[tune + draws] - wall_marks[tune]) / draws
+
+    def ess(self, name: str) -> float:
+        draws = self.chain.stored[name].reshape(1, -1, self.chain.stored[name][0].size)
+        return min(float(az.ess(draws[..., k])) for k in range(draws.shape[-1]))
+
+
+def network(n: int, p: int, n_omics: int, missing: str | None, activation: str) -> nn.Network:
+    data = nn.simulate(
+        n, p, n_omics, activation=activation, missing=missing, missing_fraction=0.3, random_seed=1
+    )
+    layers = [
+        nn.Layer("geno", nn.read_genotypes(data.genotypes)),
+        nn.Layer("omics", data.omics),
+        nn.Layer("pheno", data.phenotypes),
+    ]
+    first = nn.Equation("omics ~ 1 + geno", priors={"geno": nn.BayesC()})
+    return nn.Network(layers, [first, f"y ~ 1 + {activation}(omics)"])
+
+
+def run_network(missing: str | None = "individuals") -> None:
+    chain = Chain(network(3534, 1000, 10, missing, "sigmoid"), 500, 1000)
+    weights = chain.ess("y_omics")
+    print(
+        f"network 3,534 x 1,000 x 10, sigmoid, {missing or 'nothing'} missing: "
+        f"{1e3 * chain.cpu:.2f} ms CPU an iteration; worst weight {weights / 1000:.2f} effective "
+        f"draws an iteration, {weights / 1000 / chain.cpu:.0f} a CPU second",
+        flush=True,
+    )
+
+
+def run_single() -> None:
+    work = Sweeps(5000, 10_000, 1, 0.05)
+    plain = work.plain()
+    for _ in range(3):
+        work.ours()
+        plain()
+    ours, c = cpu(work.ours), min(plain() for _ in range(5))
+    data = nn.simulate(5000, 10_000, 1, activation="identity", random_seed=1)
+    layers = [nn.Layer("geno", nn.read_genotypes(data.genotypes))]
+    layers.append(nn.Layer("pheno", data.phenotypes))
+    equation = nn.Equation("y ~ 1 + geno", priors={"geno": nn.BayesC(inclusion=0.05)})
+    chain = Chain(nn.Network(layers, [equation]), 100, 300)
+    print(
+        f"single 5,000 x 10,000 x 1: sweep {1e3 * ours:.2f} ms, whole iteration "
+        f"{1e3 * chain.cpu:.2f} ms; sweep of C {1e3 * c:.2f} ms, ratio {c / chain.cpu:.2f}",
+        flush=True,
+    )
+
+
+def run_large() -> None:
+    work = Sweeps(20_000, 100_000, 5, 0.01)
+    seconds = cpu(work.ours, 2)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    print(f"large 20,000 x 100,000 x 5: {seconds:.2f} s a sweep, peak {peak:.2f} GB", flush=True)
+
+
+def run_scaling() -> None:
+    base = {"n": 5000, "p": 10_000, "n_responses": 5}
+    for name in base:
+        sizes = [base[name] * factor for factor in (1, 2, 4)]
+        seconds = [cpu(Sweeps(**(base | {name: s}), inclusion=0.05).ours) for s in sizes]
+        exponent = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
+        table = ", ".join(f"{s}: {1e3 * t:.1f} ms" for s, t in zip(sizes, seconds, strict=True))
+        print(f"scaling in {name}: {table}; exponent {exponent:.2f}", flush=True)
+
+
+def run_start() -> None:
+    scripts = {
+        "import": "import nnmm_pymc",
+        "first draw": (
+            "import nnmm_pymc as nn; d = nn.simulate(random_seed=1, missing='cells');"
+            "nn.Network([nn.Layer('geno', d.genotypes), nn.Layer('omics', d.omics),"
+            "nn.Layer('pheno', d.phenotypes)], ['omics ~ 1 + geno', 'y ~ 1 + tanh(omics)'])"
+            ".fit(draws=1, tune=0, chains=1, quiet=True, progressbar=False)"
+        ),
+    }
+    for name, script in scripts.items():
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
+        print(f"start, {name}: {time.perf_counter() - start:.1f} s wall", flush=True)
+
+
+RUNS: dict[str, Callable[[], None]] = {
+    "sweep": run_sweep,
+    "single": run_single,
+    "network": run_network,
+    "complete": lambda: run_network(None),
+    "large": run_large,
+    "scaling": run_scaling,
+    "start": run_start,
+}
+
+if __name__ == "__main__":
+    with threadpool_limits(1):
+        for name in sys.argv[1:] or RUNS:
+            RUNS[name]()
