@@ -349,9 +349,7 @@ def sweep(
 
 
 @njit(nogil=True, cache=True)
-def dense_sweep(
-    precision, linear, weights, variances, effects, classes, uniforms, normals
-):
+def dense_sweep(precision, linear, weights, variances, effects, classes, uniforms, normals):
     """Draw every effect once where the rest of the density is ``-b'Pb/2 + h'b``.
 
     Parameters

@@ -26,7 +26,9 @@ _ELEMENTS = {"int8": ir.IntType(8), "float32": ir.FloatType()}
 _PREFETCH = 1024
 
 
-def _loop(builder: Any, n: Any, carried: Sequence[Any], body: Callable[..., list[Any]]) -> list[Any]:
+def _loop(
+    builder: Any, n: Any, carried: Sequence[Any], body: Callable[..., list[Any]]
+) -> list[Any]:
     """``for i in range(0, n, LANES): carried = body(i, carried)``; returns what was carried."""
     before = builder.block
     loop, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
