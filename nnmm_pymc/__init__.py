@@ -26,6 +26,7 @@ from nnmm_pymc.data import Genotypes as Genotypes
 from nnmm_pymc.data import Table as Table
 from nnmm_pymc.data import align as align
 from nnmm_pymc.data import latent as latent
+from nnmm_pymc.data.pedigree import Pedigree as Pedigree
 from nnmm_pymc.diagnose import ConvergenceWarning as ConvergenceWarning
 from nnmm_pymc.diagnose import diagnose as diagnose
 from nnmm_pymc.distributions import MarkerEffects as MarkerEffects
@@ -38,6 +39,7 @@ from nnmm_pymc.intervene import intervene as intervene
 from nnmm_pymc.io import read_genotypes as read_genotypes
 from nnmm_pymc.io import read_relationship as read_relationship
 from nnmm_pymc.io import read_table as read_table
+from nnmm_pymc.io.pedigrees import read_pedigree as read_pedigree
 from nnmm_pymc.log_density import with_log_densities as with_log_densities
 from nnmm_pymc.mediation import mediated_heritability as mediated_heritability
 from nnmm_pymc.mediation import omic_shares as omic_shares

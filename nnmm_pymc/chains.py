@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pymc.step_methods.compound import CompoundStep
@@ -20,9 +20,16 @@ from threadpoolctl import threadpool_limits
 from nnmm_pymc.record import ChainRecord, RecordPlan
 from nnmm_pymc.steps.conditional import Point
 
+if TYPE_CHECKING:
+    from nnmm_pymc.chain_checkpoint import ChainCheckpoint
+    from nnmm_pymc.checkpoint import Checkpoint
+
 __all__ = ["ChainTask", "available_cores", "run_chains"]
 
 REPORT_SECONDS = 0.2
+
+# Of one chain: where it starts, its seed, and its checkpoint if there is one.
+Job = tuple[Point, np.random.SeedSequence, "ChainCheckpoint | None"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,23 +55,30 @@ def run_chain(
     start: Point,
     seed: np.random.SeedSequence,
     report: Callable[[int, int], None],
+    checkpoint: ChainCheckpoint | None = None,
 ) -> ChainRecord:
-    """Run one chain from a start, a seed, and the steps' initial state; no other chain enters."""
+    """Run one chain from a start, a seed, and the steps' initial state; no other chain enters.
+
+    With a checkpoint it goes on from what is there.
+    """
     task.step.sampling_state = initial
     task.step.setup_chain(np.random.default_rng(seed), task.tune, task.draws)
     record = ChainRecord.start(task.record, start)
-    point, divergences = start, 0
+    point, done, total = start, 0, task.tune + task.draws
     if task.tune == 0:
         task.step.stop_tuning()
-    for iteration in range(task.tune + task.draws):
+    if checkpoint is not None and checkpoint.iteration:
+        done, point = checkpoint.iteration, checkpoint.restore(task.step, record)
+    for iteration in range(done, total):
         if iteration == task.tune > 0:
             task.step.stop_tuning()
         point, stats = task.step.step(point)
         if iteration >= task.tune:
             task.record.conditional.refresh(point)
             record.add(point, stats)
-            divergences += sum(bool(v) for s in stats for k, v in s.items() if "diverging" in k)
-        report(iteration + 1, divergences)
+        report(iteration + 1, record.divergences)
+        if checkpoint is not None and checkpoint.is_due(iteration + 1, total):
+            checkpoint.save(iteration + 1, point, task.step, record)
     record.plan = None
     return record
 
@@ -75,34 +89,47 @@ def run_chains(
     seeds: list[np.random.SeedSequence],
     cores: int,
     progressbar: bool,
+    checkpoint: Checkpoint | None = None,
 ) -> list[ChainRecord]:
     """Run all chains, `cores` at a time, each on one BLAS thread."""
     total = task.tune + task.draws
+    jobs: list[Job] = [
+        (start, seed, None if checkpoint is None else checkpoint.chain(chain))
+        for chain, (start, seed) in enumerate(zip(starts, seeds, strict=True))
+    ]
     with threadpool_limits(1), _Bars(len(starts), total, progressbar) as bars:
         initial = task.step.sampling_state
         # What is compiled lazily is compiled here, once, not in every child.
         task.step.setup_chain(np.random.default_rng(0), 1, 1)
         task.step.step(starts[0])
         if cores == 1 or len(starts) == 1 or "fork" not in multiprocessing.get_all_start_methods():
-            return [
-                run_chain(task, initial, start, seed, bars.throttled(chain))
-                for chain, (start, seed) in enumerate(zip(starts, seeds, strict=True))
-            ]
-        return _run_forked(task, initial, starts, seeds, cores, bars)
+            records = []
+            for chain, (start, seed, own) in enumerate(jobs):
+                report = bars.throttled(chain)
+                records.append(run_chain(task, initial, start, seed, report, own))
+                bars.finish(chain)
+            return records
+        return _run_forked(task, initial, jobs, cores, bars)
 
 
-def _child(pipe: Connection, task: ChainTask, initial: Any, start: Point, seed: Any) -> None:
+def _child(pipe: Connection, parent: int, task: ChainTask, initial: Any, job: Job) -> None:
+    start, seed, checkpoint = job
     last = 0.0
+    if checkpoint is not None:
+        checkpoint.warn = lambda text: pipe.send(("warning", text))
 
     def report(done: int, divergences: int) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last > REPORT_SECONDS:
             last = now
+            if os.getppid() != parent:
+                # Killed: nobody waits for the draws, and the checkpoint may be resumed elsewhere.
+                os._exit(1)
             pipe.send(("progress", (done, divergences)))
 
     try:
-        pipe.send(("record", run_chain(task, initial, start, seed, report)))
+        pipe.send(("record", run_chain(task, initial, start, seed, report, checkpoint)))
     except BaseException as error:
         pipe.send(("error", (type(error).__name__, str(error), traceback.format_exc())))
     finally:
@@ -110,11 +137,11 @@ def _child(pipe: Connection, task: ChainTask, initial: Any, start: Point, seed: 
 
 
 def _run_forked(
-    task: ChainTask, initial: Any, starts: list[Point], seeds: list[Any], cores: int, bars: _Bars
+    task: ChainTask, initial: Any, jobs: list[Job], cores: int, bars: _Bars
 ) -> list[ChainRecord]:
     context = multiprocessing.get_context("fork")
     records: dict[int, ChainRecord] = {}
-    waiting = list(range(len(starts)))
+    waiting = list(range(len(jobs)))
     running: dict[Connection, tuple[int, Any]] = {}
     try:
         while waiting or running:
@@ -123,7 +150,7 @@ def _run_forked(
                 receiver, sender = context.Pipe(duplex=False)
                 process = context.Process(
                     target=_child,
-                    args=(sender, task, initial, starts[chain], seeds[chain]),
+                    args=(sender, os.getpid(), task, initial, jobs[chain]),
                     daemon=True,
                 )
                 process.start()
@@ -134,6 +161,10 @@ def _run_forked(
                 kind, content = _receive(pipe, chain)
                 if kind == "progress":
                     bars.update(chain, *content)
+                elif kind == "warning":
+                    own = jobs[chain][2]
+                    assert own is not None
+                    own.warn(content)
                 else:
                     records[chain] = content
                     bars.finish(chain)
@@ -142,7 +173,7 @@ def _run_forked(
     finally:
         for _, process in running.values():
             process.terminate()
-    return [records[chain] for chain in range(len(starts))]
+    return [records[chain] for chain in range(len(jobs))]
 
 
 def _receive(pipe: Any, chain: int) -> tuple[str, Any]:

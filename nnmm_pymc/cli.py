@@ -19,6 +19,7 @@ import xarray as xr
 
 from nnmm_pymc import store
 from nnmm_pymc.alphabet import MarkerPrior
+from nnmm_pymc.checkpoint import Checkpoint
 from nnmm_pymc.data import Table
 from nnmm_pymc.demo import run_demo
 from nnmm_pymc.diagnose import ConvergenceWarning, diagnose
@@ -133,10 +134,20 @@ def fit_command(
     chains: Chains = 4,
     cores: Annotated[int | None, typer.Option(help="Chains run at a time.")] = None,
     seed: Annotated[int | None, typer.Option(help="For the same result again.")] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder in which the run writes now and then where it is."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that was stopped in --checkpoint.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Fit a network to files and write its result and tables."""
     _check_free(out, overwrite)
+    _check_checkpoint(checkpoint, resume)
     own = {"--activation": activation, "--prior": prior, "--covariates": covariates}
     _check_own_equations(model, {**own, "--direct": direct})
     curved = {f"--activation {activation}": activation not in (None, "identity")}
@@ -170,7 +181,9 @@ def fit_command(
         print(f"{files[name]}: {total} connections of {len(parents)} columns of {name}.\n")
     print("Sampling (the first time compiles for some seconds):", flush=True)
     with _convergence_said_later():
-        result = network.fit(draws, tune, chains, cores, random_seed=seed)
+        result = network.fit(
+            draws, tune, chains, cores, random_seed=seed, checkpoint=checkpoint, resume=resume
+        )
     _print_convergence(result)
     _write(result, out)
 
@@ -302,6 +315,14 @@ def _check_free(out: Path, overwrite: bool) -> None:
     store.check_folder(out)
     if (out / store.RESULT_FILE).exists() and not overwrite:
         raise InputError(f"{out} has a result already; name another --out or add --overwrite.")
+
+
+def _check_checkpoint(folder: Path | None, resume: bool) -> None:
+    """Refuse a folder before the files are read, not after."""
+    if folder is not None:
+        Checkpoint(folder, resume)
+    elif resume:
+        raise InputError("--resume needs --checkpoint, the folder of the run to go on with.")
 
 
 def _from_options(

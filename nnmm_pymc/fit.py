@@ -51,7 +51,7 @@ def fit_network(network: Network, **options: Any) -> xr.DataTree:
         result = sample(network.model, keep=keep, **options)
     to_effect_draws(result, smooth)
     align_latent_nodes(network, result)
-    to_marker_space(network, result, options.get("random_seed"))
+    to_marker_space(network, result, result.attrs["random_seed"])
     result.attrs["network"] = to_json(described)
     result["constant_data"] = xr.DataTree(_constants(network))
     result["genetic_values"] = xr.DataTree(_genetic_values(network, result))

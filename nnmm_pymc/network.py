@@ -188,9 +188,14 @@ class Network:
         cores: int | None = None,
         random_seed: int | None = None,
         progressbar: bool = True,
+        checkpoint: str | os.PathLike[str] | None = None,
+        resume: bool = False,
         **kwargs: Any,
     ) -> xr.DataTree:
         """Sample the posterior; see `nnmm_pymc.sample.sample` for further options.
+
+        With a folder as `checkpoint` a run that was stopped goes on with ``resume=True`` and gives,
+        bit for bit, what it would have given.
 
         Returns
         -------
@@ -204,6 +209,8 @@ class Network:
             cores=cores,
             random_seed=random_seed,
             progressbar=progressbar,
+            checkpoint=checkpoint,
+            resume=resume,
             **kwargs,
         )
 

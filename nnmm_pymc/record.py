@@ -130,6 +130,7 @@ class ChainRecord:
     effects: dict[str, np.ndarray]
     draw: int = 0
     thinned: int = 0
+    divergences: int = 0
     plan: RecordPlan | None = field(default=None, repr=False)
 
     @classmethod
@@ -171,11 +172,38 @@ class ChainRecord:
             for name, value in group.items():
                 if np.isscalar(value) or np.ndim(value) == 0:
                     self._add_stat(name, value)
+                self.divergences += "diverging" in name and bool(value)
         self.draw += 1
 
     def _add_stat(self, name: str, value: Any) -> None:
         if not isinstance(value, bool | int | float | np.number | np.bool_):
             return
+        self._stat(name, np.asarray(value).dtype)[self.draw] = value
+
+    def _stat(self, name: str, dtype: Any) -> np.ndarray:
         if name not in self.stats:
-            self.stats[name] = np.empty(self.plan.draws, np.asarray(value).dtype)  # type: ignore[union-attr]
-        self.stats[name][self.draw] = value
+            self.stats[name] = np.zeros(self.plan.draws, dtype)  # type: ignore[union-attr]
+        return self.stats[name]
+
+    def since(self, draw: int, thinned: int) -> dict[str, Any]:
+        """What was kept draw by draw since there were so many draws, so many of them thinned."""
+        return {
+            "draw": self.draw,
+            "thinned": self.thinned,
+            "divergences": self.divergences,
+            "stored": {name: v[draw : self.draw] for name, v in self.stored.items()},
+            "stats": {name: v[draw : self.draw] for name, v in self.stats.items()},
+            "effects": {name: v[thinned : self.thinned] for name, v in self.effects.items()},
+        }
+
+    def take(self, block: dict[str, Any]) -> None:
+        """Take in what `since` gave, behind what is here."""
+        new, kept = slice(self.draw, block["draw"]), slice(self.thinned, block["thinned"])
+        for name, values in block["stored"].items():
+            self.stored[name][new] = values
+        for name, values in block["stats"].items():
+            self._stat(name, values.dtype)[new] = values
+        for name, values in block["effects"].items():
+            self.effects[name][kept] = values
+        self.draw, self.thinned = block["draw"], block["thinned"]
+        self.divergences = block["divergences"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, get_args
 
 import arviz as az
@@ -11,13 +13,16 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from nnmm_pymc.chain_checkpoint import checkpoint_bytes
 from nnmm_pymc.chains import ChainTask, available_cores, run_chains
+from nnmm_pymc.checkpoint import Checkpoint, open_checkpoint
 from nnmm_pymc.diagnose import warn_if_doubtful
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.fingerprint import describe_run
 from nnmm_pymc.record import ChainRecord, RecordPlan
 from nnmm_pymc.steps import assign_steps
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
-from nnmm_pymc.steps.plan import Latent
+from nnmm_pymc.steps.plan import Latent, StepPlan
 
 __all__ = ["sample"]
 
@@ -27,7 +32,15 @@ STAT_NAMES = {
     "mean_tree_accept": "acceptance_rate",
     "tree_size": "n_steps",
 }
-DROPPED_STATS = ("divergences", "perf_counter_start", "largest_eigval", "smallest_eigval")
+# Times too: the same seed gives the same result.
+DROPPED_STATS = (
+    "divergences",
+    "largest_eigval",
+    "smallest_eigval",
+    "perf_counter_start",
+    "perf_counter_diff",
+    "process_time_diff",
+)
 
 
 def sample(
@@ -45,6 +58,9 @@ def sample(
     latent: Latent = "auto",
     target_accept: float = 0.8,
     quiet: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    checkpoint_every: int | None = None,
 ) -> xr.DataTree:
     """Sample the posterior of a model with marker effects.
 
@@ -59,7 +75,8 @@ def sample(
     draws, tune, chains : int
         Draws kept and discarded in each chain.
     cores : int, optional
-        Chains run at a time; as many as the machine has by default.
+        Chains run at a time, and where there are more cores than chains the sweep over the markers
+        uses them; as many as the machine has by default.
     random_seed : int, optional
     progressbar : bool
     step : step or list of steps, optional
@@ -75,6 +92,13 @@ def sample(
         For NUTS.
     quiet : bool
         Print neither plan nor warnings.
+    checkpoint : str or Path, optional
+        Folder in which every chain writes, now and then, where it is; made if absent.
+    resume : bool
+        Go on with the run in that folder from where it was stopped: the result is, bit for bit,
+        that of a run that was not. An empty folder starts one.
+    checkpoint_every : int, optional
+        Iterations between two checkpoints; about 30 seconds by default.
 
     Returns
     -------
@@ -86,7 +110,8 @@ def sample(
     Raises
     ------
     InputError
-        If there is no model, a variable has no step or two, or a prior the sampler cannot handle.
+        If there is no model, a variable has no step or two, or a prior the sampler cannot handle;
+        if checkpoints cannot be written, or are of another model, data set, version or settings.
     """
     model = _model(model)
     _check_counts(draws=draws, tune=tune, chains=chains)
@@ -98,21 +123,40 @@ def sample(
         raise InputError(
             f"latent={latent!r} is not known; use one of {', '.join(get_args(Latent))}."
         )
+    saved = open_checkpoint(checkpoint, resume, checkpoint_every)
     conditional = ConditionalModel(model)
+    cores = cores if cores is not None else available_cores()
     plan = assign_steps(
-        model, step, conditional=conditional, latent=latent, target_accept=target_accept
+        model,
+        step,
+        conditional=conditional,
+        latent=latent,
+        target_accept=target_accept,
+        threads=max(1, cores // chains),
     )
     if not quiet:
         print(plan)
-    root = np.random.SeedSequence(random_seed if random_seed is not None else secrets.randbits(64))
-    *seeds, start_seed = root.spawn(chains + 1)
+    seed = random_seed if random_seed is not None else secrets.randbits(63)
+    if saved is not None and saved.seed is not None:
+        seed = saved.seed
+    *seeds, start_seed = np.random.SeedSequence(seed).spawn(chains + 1)
     starts = _starts(conditional, chains, start_seed, initvals)
     record = RecordPlan(conditional, draws, chains, keep)
-    cores = min(chains, cores if cores is not None else available_cores())
     task = ChainTask(plan.compound, record, tune, draws)
-    records = run_chains(task, starts, seeds, cores, progressbar)
+    settings = {
+        "draws": draws,
+        "tune": tune,
+        "chains": chains,
+        "random_seed": random_seed,
+        "latent": latent,
+        "target_accept": target_accept,
+        "keep": sorted(keep),
+        "initvals": initvals,
+    }
+    with _held(saved, plan, task, starts, seed, settings):
+        records = run_chains(task, starts, seeds, min(chains, cores), progressbar, saved)
     result = _to_datatree(model, record, records)
-    result.attrs.update({"tuning_steps": tune, "sampler": "nnmm_pymc"})
+    result.attrs.update({"tuning_steps": tune, "sampler": "nnmm_pymc", "random_seed": seed})
     if not quiet:
         warn_if_doubtful(result)
     return result
@@ -128,6 +172,22 @@ def _model(model: Any) -> pm.Model:
             "call network.fit()."
         )
     return model
+
+
+def _held(
+    saved: Checkpoint | None,
+    plan: StepPlan,
+    task: ChainTask,
+    starts: list[Point],
+    seed: int,
+    settings: Mapping[str, Any],
+) -> AbstractContextManager[None]:
+    """The folder of the checkpoints, ours while the chains run."""
+    if saved is None:
+        return nullcontext()
+    empty = ChainRecord.start(task.record, starts[0])
+    n_bytes = len(starts) * checkpoint_bytes(empty, plan.compound, starts[0])
+    return saved.opened(describe_run(plan, settings), seed, n_bytes)
 
 
 def _check_counts(**counts: int) -> None:

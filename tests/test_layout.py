@@ -13,7 +13,7 @@ ALLOWED = {
     "kernels": set(),
     "priors": {"errors"},
     "formula": {"errors"},
-    "data": {"errors"},
+    "data": {"errors", "kernels"},
     "io": {"errors", "data"},
     "simulation": {"errors", "activations"},
     "alphabet": {"errors", "priors"},
@@ -47,9 +47,22 @@ ALLOWED = {
         "variables",
     },
     "record": {"errors", "steps"},
-    "chains": {"record", "steps"},
+    "state_file": {"errors"},
+    "fingerprint": {"distributions", "errors", "steps"},
+    "chain_checkpoint": {"errors", "record", "state_file", "steps"},
+    "checkpoint": {"chain_checkpoint", "errors", "fingerprint"},
+    "chains": {"chain_checkpoint", "checkpoint", "errors", "record", "steps"},
     "diagnose": set(),
-    "sample": {"chains", "diagnose", "errors", "record", "steps"},
+    "sample": {
+        "chain_checkpoint",
+        "chains",
+        "checkpoint",
+        "diagnose",
+        "errors",
+        "fingerprint",
+        "record",
+        "steps",
+    },
 }
 
 

@@ -37,8 +37,8 @@ __all__ = ["ConditionalModel", "PointFunction", "gradient"]
 
 Point = dict[str, np.ndarray]
 
-# For functions that run a few times: nothing is compiled, so nothing is waited for.
-QUICK_MODE = Mode(linker=VMLinker(use_cloop=False, c_thunks=False), optimizer=None)
+# For functions that run a few times: neither rewritten nor compiled, so nothing is waited for.
+QUICK_MODE = Mode(linker=VMLinker(use_cloop=False, c_thunks=False), optimizer=None)  # type: ignore[arg-type]
 # For functions that run once an iteration on whole arrays: NumPy does the work, and a minute of
 # compilation would buy a millisecond. Fusing element-wise nodes pays only where they are compiled.
 STEP_MODE = Mode(linker=VMLinker(use_cloop=False, c_thunks=False), optimizer="fast_run").excluding(

@@ -214,7 +214,7 @@ class FusedDensity:
         self.activated = np.ascontiguousarray(activated[self.incomplete])
         self.latent_rows, self.latent_columns = np.nonzero(latent)
         self.latent_cells = np.flatnonzero(latent)
-        self.cell_rows = np.searchsorted(self.incomplete, self.latent_rows)
+        self.cell_rows = np.asarray(np.searchsorted(self.incomplete, self.latent_rows))
         self.seen = ~np.isnan(z)
         self.middle_design = net.middle.design
         self.middle_cross = np.stack(

@@ -148,7 +148,7 @@ class Quadratic:
     def __call__(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
         """P and h at a point."""
         precisions, linears = zip(*(part(point) for part in self.parts), strict=True)
-        return sum(precisions), sum(linears)
+        return np.sum(precisions, axis=0), np.sum(linears, axis=0)
 
 
 class _GradientQuadratic:

@@ -54,6 +54,8 @@ class MarkerGibbs(BlockedStep):
         Taken from the context.
     conditional : ConditionalModel, optional
         Shared with the other steps of the same chain; made anew by default.
+    threads : int
+        Responses are dealt to so many threads; the result does not depend on it.
 
     Raises
     ------
@@ -76,6 +78,7 @@ class MarkerGibbs(BlockedStep):
         *,
         model=None,
         conditional: ConditionalModel | None = None,
+        threads: int = 1,
         blocked: bool = True,
         rng=None,
         initial_point=None,
@@ -96,7 +99,7 @@ class MarkerGibbs(BlockedStep):
         # Of the instance: two terms of one model must not report under one name.
         self.stats_dtypes_shapes = {self.stat: (np.float64, [])}  # type: ignore[misc]
         self.stats_dtypes = [{self.stat: np.float64}]
-        self.sweeps, self.threads = 0, 1
+        self.sweeps, self.threads = 0, threads
         self._inspect_likelihood()
         self._compile()
         self.scale = find_scale(self.conditional, term.effects)
@@ -172,11 +175,13 @@ class MarkerGibbs(BlockedStep):
         scale = pt.where(precision > 0, precision, 1.0)
         residual = (slope / scale).T.astype("float32")
         parameters = self.conditional.effect_parameters(self.term.effects)
-        self.residuals = find_residuals(self.conditional, self.term)
-        mode = None if self.residuals is None else QUICK_MODE
-        gradient_reader = self.conditional.compile([residual, precision], mode=mode)
-        if self.residuals is None or not self._agrees(self.residuals, gradient_reader):
-            self.residuals = gradient_reader
+        found = find_residuals(self.conditional, self.term)
+        if found is not None:
+            reference = self.conditional.compile([residual, precision], mode=QUICK_MODE)
+            found = found if self._agrees(found, reference) else None
+        self.residuals: ResidualReader | PointFunction = (
+            found if found is not None else self.conditional.compile([residual, precision])
+        )
         self.parameters = self.conditional.compile(parameters)
 
     def _agrees(self, residuals: ResidualReader, reference: PointFunction) -> bool:

@@ -58,6 +58,7 @@ def assign_steps(
     conditional: ConditionalModel | None = None,
     latent: Latent = "auto",
     target_accept: float = 0.8,
+    threads: int = 1,
 ) -> StepPlan:
     """Give every free variable of a model one owner.
 
@@ -80,6 +81,8 @@ def assign_steps(
         ``"auto"``: exactly where that can be, else by NUTS.
     target_accept : float
         For NUTS.
+    threads : int
+        Of each sweep over the markers.
 
     Raises
     ------
@@ -97,7 +100,9 @@ def assign_steps(
     # Where in the source a node was made helps nobody here, and costs a fifth of the time.
     with model, pytensor.config.change_flags(traceback__limit=0):
         markers = [
-            MarkerGibbs([conditional.model_value(t.effects)], conditional=conditional)
+            MarkerGibbs(
+                [conditional.model_value(t.effects)], conditional=conditional, threads=threads
+            )
             for t in conditional.terms
             if t.effects in free
         ]
