@@ -47,15 +47,17 @@ def connection_mask(
     where = f"Equation {node.equation.formula!r}: connections"
     for child, wanted in connections.items():
         if child not in node.columns:
-            raise InputError(f"{where} name {child!r}, which is not a column of {node.layer!r}.")
+            raise InputError(
+                f"{where} name {child!r}, which is not a column of {node.layer!r}; check the name."
+            )
         if isinstance(wanted, str) or not isinstance(wanted, Iterable):
             raise InputError(f"{where} of {child!r} are {wanted!r}; give a list of names.")
         wanted = list(wanted)
-        unknown = [w for w in wanted if w not in position]
+        unknown = [w for w in wanted if not isinstance(w, str) or w not in position]
         if unknown:
             raise InputError(
                 f"{where} of {child!r} name the {word} {unknown[0]!r}, which does not exist or was "
-                "dropped."
+                f"dropped ({len(unknown)} of {len(wanted)} are unknown); take it out."
             )
         column = node.columns.index(child)
         mask[:, column] = False
@@ -70,12 +72,18 @@ def _connections_of(node: Node, term: Term, parents: tuple[str, ...]) -> Mapping
         return None
     where = f"Equation {node.equation.formula!r}: connections"
     if not isinstance(given, Mapping):
-        raise InputError(f"{where} are {given!r}; give a mapping from children to their parents.")
+        raise InputError(
+            f"{where} are a {type(given).__name__}; give a mapping from children to their parents, "
+            "such as read_connections makes of a table."
+        )
     terms = {name for t in node.equation.terms for name in (t.label, *t.names)}
     if any(isinstance(value, Mapping) for value in given.values()):
-        unknown = sorted(set(given) - terms)
+        unknown = [key for key in given if key not in terms]
         if unknown:
-            raise InputError(f"{where} name {unknown[0]!r}, which is no term of it.")
+            raise InputError(
+                f"{where} name {unknown[0]!r}, which is no term of it; its terms are "
+                f"{', '.join(sorted(terms))}."
+            )
         return next((given[key] for key in (term.label, *term.names) if key in given), None)
     others = [t for t in node.equation.terms if t is not term and t.label != term.label]
     if not others:
@@ -83,7 +91,8 @@ def _connections_of(node: Node, term: Term, parents: tuple[str, ...]) -> Mapping
     # Several terms: the connections are of the one whose parents they name.
     known = set(parents)
     lists = [v for v in given.values() if isinstance(v, Iterable) and not isinstance(v, str)]
-    return given if any(w in known for wanted in lists for w in wanted) else None
+    named = {w for wanted in lists for w in wanted if isinstance(w, str)}
+    return given if named & known else None
 
 
 def check_connections_used(node: Node) -> None:

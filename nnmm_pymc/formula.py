@@ -7,16 +7,24 @@ known only beside the layers, so `Equation` splits and `resolve` in `nodes` deci
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
+from math import comb
 from typing import Any
 
-import formulae
 import numpy as np
 import pandas as pd
 from formulae.environment import Environment
+from formulae.expr import Binary, Grouping, Literal
 from formulae.matrices import DesignMatrices
+from formulae.parser import Parser
+from formulae.resolver import Resolver
+from formulae.scanner import Scanner
+from formulae.terms import Call, Model
+from formulae.terms import Term as ParsedTerm
+from formulae.terms.call_resolver import CallResolver, LazyCall
 
 from nnmm_pymc.errors import InputError
 
@@ -26,6 +34,10 @@ __all__ = ["ACTIVATIONS", "Covariate", "Equation", "Term", "code_covariates"]
 ACTIVATIONS = ("identity", "tanh", "sigmoid", "relu", "leaky_relu")
 #: Functions of covariates, besides those of formulae (``C``, ``center``, ``scale``, ``bs``, ...).
 FUNCTIONS = {name: getattr(np, name) for name in ("log", "log2", "log10", "exp", "sqrt", "abs")}
+
+#: Terms of the largest equation: the time that formulae takes grows with their square.
+MOST_TERMS = 2000
+LONGEST = 20_000
 
 
 @dataclass(frozen=True)
@@ -50,10 +62,7 @@ class Term:
     @property
     def call(self) -> tuple[str, tuple[str, ...]] | None:
         """Function and arguments of a label such as ``f(z1,z2)``; None for any other label."""
-        try:
-            node = ast.parse(self.label, mode="eval").body
-        except SyntaxError:
-            return None
+        node = _expression(self.label)
         if not isinstance(node, ast.Call) or node.keywords or not isinstance(node.func, ast.Name):
             return None
         names = tuple(a.id for a in node.args if isinstance(a, ast.Name))
@@ -100,7 +109,8 @@ class Equation:
         ``"residual_variance"`` to its prior; what is left out gets a default scaled from the data.
     connections : mapping, optional
         From a child (column of the left side) to the markers or omics that may reach it; a child
-        that is not named is reached by all. Or from a term to such a mapping.
+        that is not named is reached by all. Or from a term to such a mapping. `read_connections`
+        makes one of a table of edges.
     functions : mapping, optional
         Functions of your own by the name the formula calls them: Python functions of PyTensor
         variables, a vector for a column and a matrix for a layer, that return a vector or matrix
@@ -122,6 +132,11 @@ class Equation:
     family: str = "gaussian"
 
     def __post_init__(self) -> None:
+        if isinstance(self.formula, str) and len(self.formula) > LONGEST:
+            raise InputError(
+                f"Equation {self.formula[:40]!r}... has {len(self.formula)} characters, more than "
+                f"{LONGEST}; give its columns a layer and name the layer."
+            )
         if not isinstance(self.formula, str) or self.formula.count("~") != 1:
             raise InputError(
                 f"Equation {self.formula!r} needs the form 'left ~ right', for example "
@@ -135,14 +150,21 @@ class Equation:
             if not callable(function):
                 raise InputError(f"Equation {self.formula!r}: function {name!r} is {function!r}.")
         if not self.left:
-            raise InputError(f"Equation {self.formula!r} has nothing left of '~'.")
+            raise InputError(
+                f"Equation {self.formula!r} has nothing left of '~'; name what it models."
+            )
+        if len({*self.left}) < len(self.left):
+            raise InputError(
+                f"Equation {self.formula!r} has a name twice left of '~'; give it once."
+            )
+        object.__setattr__(self, "connections", _lasting(self.connections))
         known = {"Intercept", "residual_variance", *(t.label for t in self.terms)}
         known |= {name for term in self.terms for name in term.names}
         for key in self.priors:
             if key not in known:
                 raise InputError(
                     f"Equation {self.formula!r} has a prior for {key!r}, which is none of its "
-                    f"terms: {', '.join(sorted(known))}."
+                    f"terms: {', '.join(sorted(known))}; correct the name."
                 )
 
     @property
@@ -159,21 +181,12 @@ class Equation:
     @property
     def intercept(self) -> bool:
         """Whether the equation has an intercept."""
-        return any(_is_intercept(t) for t in self._parsed())
+        return any(_is_intercept(t) for t in _parsed(self.formula))
 
     @property
     def terms(self) -> tuple[Term, ...]:
         """Terms on the right side but the intercept."""
-        return tuple(_term(t, self.formula) for t in self._parsed() if not _is_intercept(t))
-
-    def _parsed(self) -> Sequence[Any]:
-        try:
-            return formulae.model_description(_right(self.formula)).terms
-        except Exception as error:
-            raise InputError(
-                f"Equation {self.formula!r} cannot be read: {error}. Use names, '+', ':', '*', "
-                "and functions such as tanh(omics)."
-            ) from None
+        return tuple(_term(t, self.formula) for t in _parsed(self.formula) if not _is_intercept(t))
 
     def __repr__(self) -> str:
         parts = [repr(self.formula)]
@@ -184,8 +197,75 @@ class Equation:
         return f"Equation({', '.join(parts)})"
 
 
-def _right(formula: str) -> str:
-    return formula.split("~")[1].strip()
+def _lasting(connections: Any) -> Any:
+    """Connections with lists in place of iterators, which give their names only once."""
+    if isinstance(connections, Mapping):
+        return {key: _lasting(value) for key, value in connections.items()}
+    return list(connections) if isinstance(connections, Iterator) else connections
+
+
+@lru_cache(maxsize=256)
+def _parsed(formula: str) -> tuple[Any, ...]:
+    """Terms of the right-hand side."""
+    try:
+        return tuple(_model(formula).terms)
+    except Exception as error:
+        raise InputError(
+            f"Equation {formula!r} cannot be read: {str(error).rstrip('.')}. Use names, '+', ':', "
+            "'*', and functions such as tanh(omics)."
+        ) from None
+
+
+def _model(formula: str) -> Model:
+    """What formulae makes of the right-hand side, provided that it reads it to its end."""
+    parser = Parser(Scanner(formula.split("~")[1].strip()).scan())
+    tree = parser.parse()
+    if not parser.at_end():
+        raise ValueError(f"an operator is lacking before {parser.peek().lexeme!r}")
+    if _n_terms(tree) > MOST_TERMS:
+        raise ValueError(f"it has more than {MOST_TERMS} terms")
+    terms = _Terms(tree).resolve()
+    return terms if isinstance(terms, Model) else Model(terms)
+
+
+class _Call(LazyCall):
+    """A call that can be compared with a name, as in ``tanh(scale(x)) + tanh(y)``."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LazyCall) and super().__eq__(other)
+
+
+class _Calls(CallResolver):
+    def visitCallExpr(self, expr: Any) -> _Call:
+        call = super().visitCallExpr(expr)
+        return _Call(call.callee, call.args, call.kwargs)
+
+
+class _Terms(Resolver):
+    """The resolver of formulae, for terms it cannot compare or reads as others."""
+
+    def visitCallExpr(self, expr: Any) -> ParsedTerm:
+        return ParsedTerm(Call(_Calls(expr).resolve()))
+
+    def visitVariableExpr(self, expr: Any) -> ParsedTerm:
+        if expr.level:
+            raise ValueError(f"{expr.name.lexeme}[...] is no name of a column")
+        return super().visitVariableExpr(expr)
+
+
+def _n_terms(tree: Any) -> int:
+    """How many terms an expression stands for, at most."""
+    if isinstance(tree, Grouping):
+        return _n_terms(tree.expression)
+    if not isinstance(tree, Binary):
+        return 1
+    left, right, operator = _n_terms(tree.left), _n_terms(tree.right), tree.operator.kind
+    if operator == "STAR_STAR" and left == 1:
+        raise ValueError("the power of a column is written I(x**2)")
+    if operator == "STAR_STAR" and isinstance(tree.right, Literal):
+        return sum(comb(left, k) for k in range(1, 1 + min(left, int(tree.right.value))))
+    products = left * right if operator in ("STAR", "COLON", "SLASH") else 0
+    return products + (0 if operator == "COLON" else left + right)
 
 
 def _term(parsed: Any, formula: str) -> Term:
@@ -196,7 +276,12 @@ def _term(parsed: Any, formula: str) -> Term:
         )
     label = _label(parsed)
     functions = _nested_calls(label)
-    names = tuple(sorted(name for name in parsed.var_names if name))  # a number is called ""
+    names = tuple(sorted(name for name in parsed.var_names if name and isinstance(name, str)))
+    if not names:
+        raise InputError(
+            f"Equation {formula!r}: term {label!r} names no layer or column; name one (0 and 1 are "
+            "the only numbers that stand alone)."
+        )
     if functions is None or len(names) != 1:
         return Term(label, names)
     return Term(label, names, functions)
@@ -210,12 +295,16 @@ def _label(parsed: Any) -> str:
     return parsed.name.replace(" ", "")
 
 
+def _expression(label: str) -> ast.expr | None:
+    try:
+        return ast.parse(label, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
 def _nested_calls(label: str) -> tuple[str, ...] | None:
     """``tanh(scale(x))`` to ``("tanh", "scale")``; None where the label is no such nest."""
-    try:
-        node: ast.expr = ast.parse(label, mode="eval").body
-    except SyntaxError:
-        return None
+    node = _expression(label)
     functions = []
     while isinstance(node, ast.Call):
         if len(node.args) != 1 or node.keywords:
@@ -249,7 +338,7 @@ def code_covariates(
     InputError
         If a function is not known, or a value is not finite.
     """
-    model = formulae.model_description(_right(equation.formula))
+    model = _model(equation.formula)
     used = [t for t in model.common_terms if _is_intercept(t) or _label(t) in labels]
     # Main effects first: formulae adds those that an interaction lacks, even if they follow it.
     model.common_terms = sorted(used, key=lambda t: len(t.var_names))

@@ -19,6 +19,7 @@ import pymc as pm
 from nnmm_pymc import activations, alphabet
 from nnmm_pymc.alphabet import MarkerGroups, MarkerPrior
 from nnmm_pymc.data import LatentNodes, latent
+from nnmm_pymc.data.names import short
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import ACTIVATIONS, Equation
 from nnmm_pymc.priors import Prior
@@ -139,7 +140,7 @@ def _check_formula(formula: str, file: str, where: str) -> None:
         if function not in FUNCTIONS:
             raise InputError(
                 f"{file}: key '{where}.formula': function {function!r} is not allowed in a file; "
-                f"functions are {', '.join(FUNCTIONS)}, and of two omics "
+                f"use {', '.join(FUNCTIONS)}, and of two omics "
                 f"{', '.join(activations.FUNCTIONS)}."
             )
 
@@ -216,7 +217,9 @@ def _distribution_parameters(
     known = inspect.isclass(distribution) and issubclass(distribution, pm.Distribution)
     if not known:
         kinds = f"{', '.join(classes)} or a distribution" if classes else "a distribution"
-        raise InputError(f"{file}: key '{where}.prior': {name!r} is not {kinds} of PyMC.")
+        raise InputError(
+            f"{file}: key '{where}.prior': {name!r} is not {kinds} of PyMC; check the name."
+        )
     parameters = inspect.signature(distribution.dist).parameters.values()
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [p.name for p in parameters if p.kind not in variadic]
@@ -229,15 +232,21 @@ def _flag(value: Any, file: str, where: str) -> bool:
 
 
 def _number(value: Any, file: str, where: str) -> Any:
-    numbers = value if isinstance(value, list) else [value]
-    if isinstance(value, list) and any(isinstance(v, list) for v in value):
-        return [_number(v, file, where) for v in value]
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in numbers):
+    """A number, or lists of numbers that make an array."""
+    # Rows of different lengths stay lists.
+    numbers = np.array(value, dtype=object).ravel()
+    if len(numbers) == 0 or not all(map(_is_number, numbers)):
         raise InputError(
-            f"{file}: key {where!r} is {value!r}; give a number, a list of numbers, or a table "
-            'such as { prior = "Normal", mu = 0, sigma = 1 }.'
+            f"{file}: key {where!r} is {short(repr(value))}; give a number, a list of numbers, or "
+            'a table such as { prior = "Normal", mu = 0, sigma = 1 }.'
         )
     return value
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 2**63
+    return isinstance(value, float) and not np.isnan(value)
 
 
 def _dims(value: Any, file: str, where: str) -> tuple[str, ...] | None:

@@ -71,8 +71,8 @@ def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
     )
     if node.hidden:
         # Its scale is a convention: what matters is the genetic share of it.
-        default = 0.0 if _acts_linearly(node, nodes) else Prior("Normal", mu=0.0, sigma=1.0)
-        priors["Intercept"] = given.get("Intercept", default)
+        centred: Any = 0.0 if _acts_linearly(node, nodes) else Prior("Normal", mu=0.0, sigma=1.0)
+        priors["Intercept"] = given.get("Intercept", centred)
         priors["residual_variance"] = given.get("residual_variance", 0.5 * variance)
     else:
         default = variance_prior(0.5 * variance)

@@ -21,6 +21,8 @@ from nnmm_pymc.network import Layer, Network
 
 __all__ = ["NetworkDescription", "list_models", "load_model", "save_model"]
 
+LONGEST = 100_000  # characters of a file
+
 
 @dataclass(frozen=True)
 class NetworkDescription:
@@ -160,6 +162,10 @@ def load_model(name_or_path: str | os.PathLike[str]) -> NetworkDescription:
     >>> load_model("rrblup").equations[0].formula
     'pheno ~ 1 + geno'
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise InputError(
+            f"A model is loaded by its name or the path of a .toml file, not {name_or_path!r}."
+        )
     if isinstance(name_or_path, os.PathLike) or name_or_path.endswith(".toml"):
         return _read(Path(name_or_path))
     shipped = _shipped()
@@ -211,7 +217,12 @@ def save_model(
     model = replace(model, name=path.stem, summary=summary, references=references)
     text = write_model(model, str(path))
     _described(tomllib.loads(text), str(path))  # what is written can be read
-    path.write_text(text, encoding="utf-8")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror or error}); name another place."
+        ) from error
 
 
 def _without_data(network: Network) -> NetworkDescription:
@@ -230,13 +241,24 @@ def _shipped() -> dict[str, Traversable]:
 
 def _read(file: Traversable) -> NetworkDescription:
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        if len(text) > LONGEST:
+            raise InputError(
+                f"{file}: has {len(text)} characters, more than {LONGEST}; check that it is a "
+                "model."
+            )
+        content = tomllib.loads(text)
+    except InputError:
+        raise
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}).") from None
-    except ValueError as error:
-        raise InputError(f"{file}: is not valid TOML: {error}.") from None
+        raise InputError(f"{file}: cannot be read ({error.strerror}); check the path.") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: is not valid TOML: {error}; correct it there.") from None
     return _described(content, str(file))
 
 
 def _described(content: Mapping[str, Any], file: str) -> NetworkDescription:
-    return NetworkDescription(**read_model(content, file))
+    try:
+        return NetworkDescription(**read_model(content, file))
+    except RecursionError:
+        raise InputError(f"{file}: a prior is nested too deeply; write it more simply.") from None

@@ -117,9 +117,21 @@ def _check_common(
             f"no individual of {other_label} (first IDs: {some(others)}) occurs in {label} "
             f"(first IDs: {some(ids)}): check the ID columns."
         )
-    counted = pd.Index([str(i) for i in range(len(others))], dtype=str)
-    if genotypes.source == "array" and isinstance(other, Table) and others.equals(counted):
+    if not isinstance(other, Table):
+        return
+    if genotypes.source == "array" and _counted(others, 0):
         raise InputError(
             f"individuals of {label}, an array, are numbered from 1, those of {other_label} from "
             "0: give the genotypes as a DataFrame with IDs in its index."
         )
+    for start in (0, 1):
+        if len(ids) == len(others) and _counted(ids, start) and _counted(others, 1 - start):
+            raise InputError(
+                f"individuals of {label} are numbered from {start}, those of {other_label} from "
+                f"{1 - start}, so that all but one would be matched wrongly: give both their IDs."
+            )
+
+
+def _counted(individuals: pd.Index, start: int) -> bool:
+    """Whether the IDs are a count from `start` in any order."""
+    return set(individuals) == {str(i) for i in range(start, start + len(individuals))}

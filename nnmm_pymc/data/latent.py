@@ -14,6 +14,8 @@ from nnmm_pymc.errors import InputError
 
 __all__ = ["LatentNodes", "LatentTable", "latent"]
 
+MOST_NODES = 100_000
+
 
 @dataclass(frozen=True)
 class LatentNodes:
@@ -50,8 +52,11 @@ def latent(nodes: int | Sequence[str]) -> LatentNodes:
     >>> latent(2)
     LatentNodes(names=('latent_1', 'latent_2'))
     """
-    if isinstance(nodes, bool) or (isinstance(nodes, int) and nodes < 1):
-        raise InputError(f"latent({nodes!r}): give the number of nodes, at least 1, or names.")
+    if isinstance(nodes, bool) or (isinstance(nodes, int) and not 1 <= nodes <= MOST_NODES):
+        raise InputError(
+            f"latent({nodes!r}): give the number of nodes, at least 1 and at most {MOST_NODES}, "
+            "or names."
+        )
     if isinstance(nodes, int):
         return LatentNodes(tuple(f"latent_{k + 1}" for k in range(nodes)))
     if isinstance(nodes, str):

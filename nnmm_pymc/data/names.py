@@ -37,14 +37,15 @@ def clean_names(
     seen: dict[str, int] = {}
     for name, position in zip(names, positions, strict=True):
         if name in blank:
-            raise InputError(f"{source}: {place} {position} has no {kind}: give it one.")
+            written = f", but {name!r}" if name else ""
+            raise InputError(f"{source}: {place} {position} has no {kind}{written}: give it one.")
         if name in seen:
             advice = "make it unique" + (
                 " and check that the first line is a header" if place == "column" else ""
             )
             raise InputError(
-                f"{source}: {kind} {name!r} occurs twice ({place}s {seen[name]} and {position}): "
-                f"{advice}."
+                f"{source}: {kind} {short(name)!r} occurs twice ({place}s {seen[name]} and "
+                f"{position}): {advice}."
             )
         seen[name] = position
     return pd.Index(names, dtype=str)
@@ -70,7 +71,13 @@ def index_by_id(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def short(text: object) -> str:
+    """A cell or name for a message: the beginning of one that is very long."""
+    text = str(text)
+    return text if len(text) <= 50 else f"{text[:40]}... ({len(text)} characters)"
+
+
 def some(names: Iterable[object], count: int = 3) -> str:
     """The first few names, for a message."""
     names = list(names)
-    return ", ".join(map(str, names[:count])) + (", ..." if len(names) > count else "")
+    return ", ".join(map(short, names[:count])) + (", ..." if len(names) > count else "")

@@ -115,7 +115,10 @@ def quality_control(
     dropped = pd.Series(reasons[~keep], index=markers[~keep], name="reason", dtype=str)
     if not keep.any():
         why = "; ".join(f"{k} {reason}" for reason, k in dropped.value_counts()[:3].items())
-        raise InputError(f"no marker is left of {len(markers)}: {why}.")
+        raise InputError(
+            f"no marker is left of {len(markers)}: {why}; check that these are the right data and "
+            "thresholds."
+        )
     if not keep.all():
         dosages, markers, mean = dosages[keep], markers[keep], mean[keep]
     mean = np.nan_to_num(mean)

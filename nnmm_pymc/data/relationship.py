@@ -21,6 +21,8 @@ __all__ = ["GenomicRelationship", "Relationship", "genomic_relationship", "relat
 # Eigenvalues below this share of the largest are rounding error.
 _SMALLEST = 1e-7
 _BLOCK = 512
+# Largest relationships between which float32 holds the roots of the eigenvalues.
+_SCALE = 1e-15, 1e15
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,17 +77,23 @@ def relationship(matrix: np.ndarray, individuals: pd.Index, source: str) -> Rela
     if matrix.shape != (n, n):
         raise InputError(
             f"{source}: a relationship matrix has as many columns as individuals, but this has "
-            f"shape {matrix.shape}."
+            f"shape {matrix.shape} for {n} individuals; give the whole matrix."
         )
     if not np.all(np.isfinite(matrix)):
         row = individuals[np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0]]
         raise InputError(f"{source}: row {row!r} has a missing value; give all relationships.")
+    largest = np.abs(matrix).max(initial=0.0)
+    if not _SCALE[0] <= largest <= _SCALE[1]:
+        raise InputError(
+            f"{source}: the largest relationship is {largest:.3g}; bring the matrix to a diagonal "
+            "of about 1."
+        )
     gap = np.abs(matrix - matrix.T)
-    if gap.max() > 1e-6 * np.abs(matrix).max():
+    if gap.max() > 1e-6 * largest:
         i, j = np.unravel_index(gap.argmax(), gap.shape)
         raise InputError(
             f"{source}: the matrix is not symmetric at {individuals[i]!r}, {individuals[j]!r} "
-            f"({matrix[i, j]:.6g} and {matrix[j, i]:.6g})."
+            f"({matrix[i, j]:.6g} and {matrix[j, i]:.6g}); check how it was made."
         )
     values, vectors = eigh(matrix)
     if values[0] < -1e-5 * values[-1]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from nnmm_pymc.data.names import MISSING_TEXT, clean_names, index_by_id, some
+from nnmm_pymc.data.names import MISSING_TEXT, clean_names, index_by_id, short, some
+from nnmm_pymc.data.numbers import LOCAL_NUMBER, TRUTH, as_number, is_real
 from nnmm_pymc.errors import InputError
 
 
@@ -55,45 +57,50 @@ class Table:
         place = "row" if self.lines is None else "line"
         index = clean_names(frame.index, self.source, place=place, positions=self.lines)
         names = clean_names(frame.columns, self.source, kind="column name", place="column")
-        object.__setattr__(self, "frame", pd.DataFrame(index=index, columns=names))  # for messages
-        columns = {
-            name: self._settled(frame.iloc[:, j], name).set_axis(index)
-            for j, name in enumerate(names)
-        }
-        settled = pd.DataFrame(columns, index=index)
-        settled.columns = names
-        object.__setattr__(self, "frame", settled)
+        object.__setattr__(self, "frame", pd.DataFrame(index=index))  # for messages
+        real = np.array([is_real(dtype) for dtype in frame.dtypes])
+        numbers = frame.loc[:, real].to_numpy(dtype=np.float64, na_value=np.nan)
+        for row, j in np.argwhere(np.isinf(numbers))[:1].tolist():
+            raise self._not_finite(row, names[real][j], numbers[row, j])
+        text = np.flatnonzero(~real).tolist()
+        others = {j: self._settled(frame.iloc[:, j], names[j]) for j in text}
+        object.__setattr__(self, "frame", mixed_frame(numbers, others, index, names))
 
     def _settled(self, column: pd.Series, name: str) -> pd.Series:
         """Column as float if its cells are numbers, as text (or what it was) if they are not."""
-        dtype = column.dtype
-        if pd.api.types.is_any_real_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
-            values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-            for row in np.flatnonzero(np.isinf(values))[:1]:
-                raise InputError(self._at(row, name, values[row]) + " is not a finite number.")
-            return pd.Series(values)
-        if not pd.api.types.is_string_dtype(dtype):  # a category or date
+        column = column.reset_index(drop=True)
+        if not pd.api.types.is_string_dtype(column.dtype):  # a category or date
             return column
         if pd.api.types.infer_dtype(column, skipna=True) == "boolean":
             return column.map({True: 1.0, False: 0.0}).astype(np.float64)
         text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
         present = ~text.isin(MISSING_TEXT).to_numpy()
-        numbers = pd.to_numeric(text.where(present), errors="coerce").to_numpy(np.float64)
-        is_number = np.isfinite(numbers)
-        wrong = np.flatnonzero(present & ~is_number)
+        if present.any() and text[present].isin(TRUTH).all():
+            return text.map(TRUTH)
+        numbers = np.array([as_number(cell, MISSING_TEXT) for cell in text])
+        wrong = np.flatnonzero(np.isinf(numbers)).tolist()
         if len(wrong) == 0:
             return pd.Series(numbers)
-        if 2 * is_number.sum() >= present.sum():
-            raise InputError(
-                f"{self._at(wrong[0], name, text.iloc[wrong[0]])} is not a finite number, but most "
-                "of the column is: correct the cell, or leave it empty if it is missing."
-            )
+        if 2 * len(wrong) <= present.sum():
+            raise self._not_finite(wrong[0], name, text[wrong[0]])
+        for row in wrong:
+            if LOCAL_NUMBER.fullmatch(text[row]):
+                raise self._not_finite(row, name, text[row])
         return pd.Series(text.where(present, np.nan), dtype=str)
+
+    def _not_finite(self, row: int, column: str, cell: object) -> InputError:
+        return InputError(
+            f"{self._at(row, column, cell)} is not a finite number: correct the cell (with a "
+            "decimal point, and nothing between thousands), or leave it empty if it is missing."
+        )
 
     def _at(self, row: int, column: str, cell: object) -> str:
         line = "" if self.lines is None else f" (line {self.lines[row]})"
         individual = self.frame.index[row]
-        return f"{self.source}: {str(cell)!r} in column {column!r}, individual {individual!r}{line}"
+        return (
+            f"{self.source}: {short(cell)!r} in column {short(column)!r}, individual "
+            f"{short(individual)!r}{line}"
+        )
 
     @property
     def n(self) -> int:
@@ -132,3 +139,16 @@ class Table:
             f"<Table {self.source}: {self.n} individuals x {self.frame.shape[1]} columns "
             f"({some(self.frame.columns)})>"
         )
+
+
+def mixed_frame(
+    numbers: np.ndarray, others: Mapping[int, Any], index: pd.Index, names: Any
+) -> pd.DataFrame:
+    """A frame of numbers, with `others` as the columns at these positions; fast if it is wide."""
+    if not others:
+        return pd.DataFrame(numbers, index, names)
+    places = [*(j for j in range(len(names)) if j not in others), *others]
+    frame = pd.concat([pd.DataFrame(numbers), pd.DataFrame(dict(others))], axis=1).iloc[
+        :, np.argsort(places)
+    ]
+    return frame.set_axis(index).set_axis(names, axis=1)

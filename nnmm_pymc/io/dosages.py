@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from nnmm_pymc.data.genotypes import with_nan
+from nnmm_pymc.data.names import short
+from nnmm_pymc.data.numbers import as_number
 from nnmm_pymc.data.quality import BLOCK, MISSING
 from nnmm_pymc.errors import InputError
 
@@ -31,11 +33,12 @@ def bad_dosage(
     source: str, cell: object, marker: str, individual: str, line: int = 0
 ) -> InputError:
     """The complaint about a cell that is not a dosage."""
-    where = f"marker {marker!r}, individual {individual!r}" + (f" (line {line})" if line else "")
+    where = f"marker {short(marker)!r}, individual {short(individual)!r}"
+    where += f" (line {line})" if line else ""
     fault = "outside 0..2" if np.isfinite(as_number(cell, ())) else "not a number"
     return InputError(
-        f"{source}: genotype {cell} of {where} is {fault}: give the count of one allele, and "
-        "name codes of missing calls in missing_values."
+        f"{source}: genotype {short(cell)} of {where} is {fault}: give the count of one allele, "
+        "and name codes of missing calls in missing_values."
     )
 
 
@@ -60,27 +63,6 @@ def hard_calls(
     # There are p - 1 separators, so if every other byte is a call they are in between.
     calls = call[np.frombuffer(body, np.uint8)[::2]]
     return calls if calls.min() >= MISSING else None
-
-
-def as_numbers(body: bytes, sep: bytes, missing_values: Sequence[str]) -> np.ndarray:
-    """A row of text as numbers, missing values as NaN; infinite where it is not a number."""
-    fields = body.split(sep)
-    try:
-        if b"_" not in body:
-            return np.array([float(field) for field in fields])
-    except ValueError:
-        pass  # one by one, then
-    return np.array([as_number(field.decode(), missing_values) for field in fields])
-
-
-def as_number(cell: object, missing_values: Sequence[str]) -> float:
-    """A cell as a number, NaN if missing; infinite if it is not a number."""
-    text = str(cell).strip()
-    try:
-        # Python reads 0_1 as a number; here it is more likely a pair of alleles.
-        return np.nan if text in missing_values else float(text.replace("_", "?"))
-    except ValueError:
-        return np.inf
 
 
 def encoded(values: np.ndarray, missing_values: Sequence[str]) -> np.ndarray:

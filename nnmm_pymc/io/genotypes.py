@@ -11,13 +11,12 @@ import pandas as pd
 
 from nnmm_pymc.data.genotypes import Genotypes
 from nnmm_pymc.data.names import clean_names, index_by_id
+from nnmm_pymc.data.numbers import as_number, as_numbers, is_real
 from nnmm_pymc.data.quality import BLOCK, MISSING, quality_control
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.io.dosages import (
     CALL,
     BadDosage,
-    as_number,
-    as_numbers,
     assembled,
     bad_dosage,
     encoded,
@@ -47,7 +46,9 @@ def read_genotypes(
     source
         - text file, also gzipped: header of marker names, then a line for each individual with its
           ID and dosages (0, 1, 2, or real numbers in between). A header one name shorter than the
-          lines (as R writes it) has no name for the ID column;
+          lines (as R writes it) has no name for the ID column; with commas it needs quotation
+          marks then, as lines may be longer for their decimal commas. Where markers are called by
+          numbers, the first column must be called ID (or nothing), as such a line may be data;
         - PLINK 1 ``.bed`` with ``.bim`` and ``.fam`` beside it: dosages count the A1 allele, IDs
           are the IIDs, or FID_IID if two individuals share an IID;
         - DataFrame, individuals in rows, IDs in the index or in a column "ID";
@@ -178,9 +179,9 @@ def _frame_dosages(
     rows: list[np.ndarray] = []
     for start in range(0, len(markers), BLOCK):
         block = frame.iloc[:, start : start + BLOCK]
-        try:
+        if all(map(is_real, block.dtypes)):
             values = block.to_numpy(dtype=np.float64, na_value=np.nan)
-        except (TypeError, ValueError):  # text
+        else:  # text
             cells = block.to_numpy(dtype=object, na_value=np.nan)
             values = np.array([[as_number(c, missing_values) for c in row] for row in cells])
         for j, row in enumerate(values.T):
@@ -200,24 +201,29 @@ def _read_text(
     row_kind, column_kind = "individual ID", "marker name"
     if transposed:
         row_kind, column_kind = column_kind, row_kind
+    if text.is_plink:
+        raise InputError(
+            f"{source}: the first columns are PLINK's FID and IID: give the .bed file, or a table "
+            "whose first column has the IDs and whose others are markers."
+        )
     columns = clean_names(text.names, source, kind=column_kind, place="column",
                           positions=text.positions)  # fmt: skip
     missing = [value.encode() for value in missing_values]
     call = CALL.copy()
     call[[ord(value) for value in missing if len(value) == 1]] = MISSING
     names, lines, rows = [], [], []
-    for line, row in text:
-        name, body = text.split_name(row)
+    for line, row in text.rows():
         try:
-            dosages = hard_calls(body, len(columns), text.sep, missing, call)
+            dosages = hard_calls(row.body, len(columns), row.sep, missing, call)
             if dosages is None:
-                dosages = encoded(as_numbers(body, text.sep, missing_values), missing_values)
+                values = as_numbers(row.body, row.sep, missing_values)
+                dosages = encoded(values, missing_values)
         except BadDosage as error:
-            pair = (columns[error.at], name)
+            pair = (columns[error.at], row.name)
             marker, individual = pair[::-1] if transposed else pair
-            cell = body.split(text.sep)[error.at].decode()
+            cell = row.cells[error.at].decode()
             raise bad_dosage(source, cell, marker, individual, line) from None
-        names.append(name)
+        names.append(row.name)
         lines.append(line)
         rows.append(dosages)
     row_names = clean_names(names, source, kind=row_kind, place="line", positions=lines)

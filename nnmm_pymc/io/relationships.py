@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from nnmm_pymc.data import Relationship, relationship
-from nnmm_pymc.data.names import clean_names
+from nnmm_pymc.data.names import clean_names, short
+from nnmm_pymc.data.numbers import is_real
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.io.tables import read_table
 
@@ -46,6 +47,11 @@ def read_relationship(data: Any, individuals: Sequence[object] | None = None) ->
     <Genotypes array: 3 individuals x 3 markers, 0.0 MB float32, 0.00% missing, 0 markers dropped>
     """
     if isinstance(data, np.ndarray):
+        if data.ndim != 2 or not is_real(data.dtype):
+            raise InputError(
+                f"array: a relationship matrix is a square of numbers, but this has shape "
+                f"{data.shape} and holds {data.dtype}; give an array of two dimensions."
+            )
         if individuals is None:
             individuals = [str(i + 1) for i in range(len(data))]
         names = clean_names(individuals, "individuals of the relationship matrix")
@@ -59,8 +65,7 @@ def read_relationship(data: Any, individuals: Sequence[object] | None = None) ->
         odd = sorted(set(columns) ^ set(names))[0]
         raise InputError(
             f"{table.source}: rows and columns of a relationship matrix are the same individuals, "
-            f"but {odd!r} is in only one of them."
+            f"but {short(odd)!r} is in only one of them; give the whole matrix."
         )
-    frame = table.frame.set_axis(columns, axis=1)[list(names)]
-    source = os.path.basename(str(table.source))
-    return relationship(frame.to_numpy(np.float64), names, source)
+    matrix = table.numeric(list(table.frame.columns))[:, columns.get_indexer(names)]
+    return relationship(matrix, names, os.path.basename(str(table.source)))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from nnmm_pymc.data.names import MISSING_TEXT, clean_names, index_by_id
-from nnmm_pymc.data.table import Table
+from nnmm_pymc.data.names import MISSING_TEXT, clean_names, index_by_id, some
+from nnmm_pymc.data.numbers import as_numbers
+from nnmm_pymc.data.table import Table, mixed_frame
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.io.plink import plink_ids
 from nnmm_pymc.io.text import TextFile, as_path, unreadable
@@ -31,7 +33,9 @@ def read_table(
     source
         Text file (also gzipped) or ``.parquet``; IDs are in the first column whatever its name, or
         are the IIDs if the first two columns are PLINK's FID and IID (FID_IID if two individuals
-        share an IID). Or a DataFrame with IDs in the index or in a column "ID", or a Table.
+        share an IID). Or a DataFrame with IDs in the index or in a column "ID", or a Table. Where
+        the other columns are named by numbers, the first must be called ID (or nothing), as such a
+        line may be data.
     name
         What messages call the source; the file name if not given.
     sep
@@ -60,6 +64,8 @@ def read_table(
     """
     if isinstance(source, Table):
         return source if name is None else replace(source, source=name)
+    if transposed and id_column is not None:
+        raise InputError("With transposed=True the IDs are in the header: leave out id_column.")
     lines: Sequence[int] | None = None
     if isinstance(source, pd.DataFrame):
         name, frame = name or "DataFrame", index_by_id(source)
@@ -69,10 +75,16 @@ def read_table(
         if path.suffix.lower() == ".parquet":
             frame = _read_parquet(path, name)
         else:
-            frame, lines = _read_frame(path, name, sep)
+            text = TextFile(path, name, sep, id_column)
+            if transposed:
+                return Table(_read_transposed(text), name)
+            frame, lines = _read_text(text, id_column)
     if id_column is not None and id_column != frame.index.name:
         if id_column not in frame.columns:
-            raise InputError(f"{name}: there is no column {id_column!r} to take the IDs from.")
+            raise InputError(
+                f"{name}: there is no column {id_column!r} to take the IDs from; columns are "
+                f"{some(frame.columns, 8)}."
+            )
         # An index without a name only counts rows (R writes such a column); it is not data.
         frame = (frame.reset_index() if frame.index.name else frame).set_index(id_column)
     if transposed:
@@ -80,69 +92,60 @@ def read_table(
     return Table(frame, name, lines)
 
 
-class _Stream(io.RawIOBase):
-    """The rows of a text file as a file that pandas can read; notes their line numbers.
-
-    A copy of the whole text would take several times the memory of the numbers in it.
-    """
-
-    def __init__(self, text: TextFile) -> None:
-        self._rows, self._rest = iter(text), b""
-        self.lines: list[int] = []
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
-        while not self._rest:
-            number, line = next(self._rows, (0, None))
-            if line is None:
-                return 0
-            self.lines.append(number)
-            self._rest = line + b"\n"
-        size = min(len(buffer), len(self._rest))
-        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
-        return size
-
-
-def _read_frame(path: Path, source: str, sep: str | None) -> tuple[pd.DataFrame, list[int]]:
+def _read_text(text: TextFile, id_column: str | None) -> tuple[pd.DataFrame, list[int]]:
     """Text file as a frame with IDs in its index, and the line of every row."""
-    text = TextFile(path, source, sep)
-    named = [text.id_name or "(first column)", *text.names]
-    clean_names(named, source, kind="column name", place="column",
-                positions=[1, *text.positions])  # fmt: skip
-    stream = _Stream(text)
-    unclosed = InputError(f"{source}: a quotation mark is not closed, so that lines run together.")
-    try:
-        frame = _parsed(text, stream)
-    except pd.errors.ParserError:
-        raise unclosed from None
-    if len(frame) != len(stream.lines):
-        raise unclosed
-    frame.columns = text.names
-    frame.index.name = text.id_name
+    _check_names(text)
+    ids, lines, rows = [], [], []
+    # Columns that are not only numbers; those with IDs never are, as 007 is not 7.
+    words = {j for j, name in enumerate(text.names) if name == id_column}
+    words |= {0} if text.is_plink else set()
+    for line, row in text.rows():
+        numbers = as_numbers(row.body, row.sep, MISSING_TEXT)
+        words.update(np.flatnonzero(np.isinf(numbers)).tolist())
+        ids.append(row.name)
+        lines.append(line)
+        rows.append(numbers)
+    values, index, names = np.array(rows), pd.Index(ids, name=text.id_name, dtype=str), text.names
+    cells: dict[int, Any] = dict(_cells(text, sorted(words)) if words else {})
     if text.is_plink:
-        ids = plink_ids(pd.Series(frame.index), frame["IID"].reset_index(drop=True))
+        index = pd.Index(plink_ids(pd.Series(ids), pd.Series(cells[0])), name="IID", dtype=str)
         # A family is a factor, even if most of them are called by a number.
-        family = pd.Series(frame.index, name="FID", dtype="category")
-        frame = pd.concat([family, frame.drop(columns="IID").reset_index(drop=True)], axis=1)
-        frame.index = pd.Index(ids, name="IID")
-    return frame, stream.lines
+        cells[0], names = pd.Categorical(ids), ["FID", *names[1:]]
+    numbers = values[:, [j for j in range(len(names)) if j not in cells]]
+    return mixed_frame(numbers, cells, index, names), lines
 
 
-def _parsed(text: TextFile, stream: _Stream) -> pd.DataFrame:
-    return pd.read_csv(
-        io.BufferedReader(stream),  # type: ignore[type-var]
-        sep=text.splitter.decode() if text.splitter else r"\s+",
-        header=None,
-        names=range(text.fields),
-        index_col=0,
-        dtype={0: str, 1: str} if text.is_plink else {0: str},
-        keep_default_na=False,
-        na_values=sorted(MISSING_TEXT),
-        skipinitialspace=True,
-        low_memory=False,
-    )
+def _cells(text: TextFile, columns: Sequence[int]) -> dict[int, list[str]]:
+    """Columns as they are written, by reading the file again: few of them hold text."""
+    found: dict[int, list[str]] = {j: [] for j in columns}
+    for _, row in text.rows():
+        cells = row.cells
+        for j, column in found.items():
+            column.append(cells[j].decode().strip())
+    return found
+
+
+def _read_transposed(text: TextFile) -> pd.DataFrame:
+    """Text file with a variable in each line as a frame with individuals in rows."""
+    _check_names(text)
+    individuals = clean_names(text.names, text.source, place="column", positions=text.positions)
+    names, lines, columns = [], [], []
+    for line, row in text.rows():
+        numbers = as_numbers(row.body, row.sep, MISSING_TEXT)
+        words = np.isinf(numbers).any()
+        columns.append([cell.decode().strip() for cell in row.cells] if words else numbers)
+        names.append(row.name)
+        lines.append(line)
+    variables = clean_names(names, text.source, kind="column name", place="line", positions=lines)
+    if all(isinstance(column, np.ndarray) for column in columns):
+        return pd.DataFrame(np.array(columns).T, individuals, variables)
+    return pd.DataFrame(dict(zip(variables, columns, strict=True)), individuals)
+
+
+def _check_names(text: TextFile) -> None:
+    named = [text.id_name or "(first column)", *text.names]
+    clean_names(named, text.source, kind="column name", place="column",
+                positions=[1, *text.positions])  # fmt: skip
 
 
 def _read_parquet(path: Path, source: str) -> pd.DataFrame:
