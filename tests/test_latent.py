@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import nnmm_pymc as nn
-from nnmm_pymc.kernels.latent import latent_hmc
 from nnmm_pymc.kernels.activate import ACTIVATION_CODES
+from nnmm_pymc.kernels.latent import latent_hmc
 from nnmm_pymc.steps import ConditionalModel, assign_steps
 from nnmm_pymc.steps.fused import fused_density
 from nnmm_pymc.steps.gaussian import Quadratic, gaussian_pattern
