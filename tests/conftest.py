@@ -5,11 +5,15 @@ from __future__ import annotations
 import matplotlib
 import pytest
 import xarray as xr
+from hypothesis import settings
 
 import nnmm_pymc as nn
 from nnmm_pymc.simulation import Simulation
 
 matplotlib.use("Agg")
+# The same examples in every run: `benchmarks/fuzz.py` looks for new ones.
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile("fixed")
 
 
 @pytest.fixture(scope="session")
