@@ -20,6 +20,7 @@ from nnmm_pymc.alphabet import BayesL as BayesL
 from nnmm_pymc.alphabet import BayesR as BayesR
 from nnmm_pymc.alphabet import Horseshoe as Horseshoe
 from nnmm_pymc.alphabet import MarkerGroups as MarkerGroups
+from nnmm_pymc.checks import check_conditionals as check_conditionals
 from nnmm_pymc.crossval import cross_validate as cross_validate
 from nnmm_pymc.crossval import summarise_folds as summarise_folds
 from nnmm_pymc.data import Genotypes as Genotypes

@@ -66,7 +66,7 @@ def main() -> None:
 @app.command("demo")
 def demo_command(
     out: Out = Path("nnmm-run"),
-    draws: Draws = 2500,
+    draws: Draws = 6000,
     chains: Chains = 2,
     seed: Annotated[int, typer.Option(help="Of the data and the fit.")] = 1,
     overwrite: Overwrite = False,

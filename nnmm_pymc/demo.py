@@ -18,7 +18,7 @@ __all__ = ["run_demo"]
 WITHHELD = 100
 
 
-def run_demo(draws: int = 2500, chains: int = 2, *, random_seed: int = 1) -> xr.DataTree:
+def run_demo(draws: int = 6000, chains: int = 2, *, random_seed: int = 1) -> xr.DataTree:
     """Fit 600 simulated individuals (500 markers, 5 omics, a trait) and print estimates and truth.
 
     Parameters
