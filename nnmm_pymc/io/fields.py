@@ -66,26 +66,34 @@ def given_separator(sep: str) -> bytes | None:
 
 
 def find_separator(header: bytes, first: bytes) -> bytes | None:
-    """Separator that splits the first two lines alike; None is any white space.
+    """The one separator that splits the first two lines alike; None is any white space.
 
-    Separators in the header go first, as "ID y" above "a 1,5" has no comma; tabs before all, as
-    names rarely hold any. White space separates only where nothing else may.
+    A tab in the header is one. Otherwise what stands in the header goes first, as "ID y" above
+    "a 1,5" has no comma, and white space separates only where nothing else may.
     """
-    marks = sorted((b"\t", b",", b";"), key=lambda sep: -header.count(sep))
-    inside = sorted((sep for sep in marks if sep in header), key=lambda sep: sep != b"\t")
+    if b"\t" in header:
+        return b"\t"
+    marks = [b",", b";"]
+    inside = [mark for mark in marks if mark in header]
     blank = b" " in header.strip()
-    candidates: list[bytes | None] = list(inside or ([] if blank else marks))
-    if (blank or not inside) and b"\t" not in header and not any(sep in first for sep in inside):
+    candidates: list[bytes | None] = [*inside]
+    if not inside and not blank:
         # "y" above "a<tab>5" has tabs.
-        candidates.insert(1 if b"\t" in candidates else 0, None)
-    for sep in candidates:
-        try:
-            fields, names = split_line(first, sep), split_line(header, sep)
-        except ValueError:
-            continue
-        # What separates may not be left at the end of a field.
-        ends = (cell[:1] + cell[-1:] for cell in (*fields, *names))
-        clean = not any("," in end or ";" in end for end in ends)
-        if len(fields) > 1 and len(fields) - len(names) in (0, 1) and clean:
-            return sep
-    return inside[0] if inside else NOTHING
+        candidates = [b"\t" if b"\t" in first else None, *marks]
+    elif blank and not any(mark in first for mark in inside):
+        candidates.append(None)
+    fitting = [sep for sep in candidates if _split_alike(header, first, sep)]
+    if len(fitting) == 1:
+        return fitting[0]
+    return inside[0] if inside and not fitting else NOTHING
+
+
+def _split_alike(header: bytes, first: bytes, sep: bytes | None) -> bool:
+    try:
+        fields, names = split_line(first, sep), split_line(header, sep)
+    except ValueError:
+        return False
+    # What separates may not be left at the end of a field.
+    ends = (cell[:1] + cell[-1:] for cell in (*fields, *names))
+    clean = not any("," in end or ";" in end for end in ends)
+    return len(fields) > 1 and len(fields) - len(names) in (0, 1) and clean
