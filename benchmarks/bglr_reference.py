@@ -33,7 +33,7 @@ NAMES = {
 }
 
 
-def fit(prior, draws: int):
+def network(prior: nn.alphabet.MarkerPrior) -> nn.Network:
     genotypes = pd.read_csv(DATA / "wheat300_X.csv", index_col=0)
     phenotype = pd.read_csv(DATA / "wheat300_y.csv", index_col=0)
     phenotype.columns = ["y"]
@@ -45,8 +45,11 @@ def fit(prior, draws: int):
             "residual_variance": nn.Prior("InverseGamma", alpha=2.5, beta=1.25),
         },
     )
-    network = nn.Network([nn.Layer("geno", genotypes), nn.Layer("pheno", phenotype)], [equation])
-    return network.fit(
+    return nn.Network([nn.Layer("geno", genotypes), nn.Layer("pheno", phenotype)], [equation])
+
+
+def fit(prior: nn.alphabet.MarkerPrior, draws: int):
+    return network(prior).fit(
         draws=draws,
         tune=1000,
         chains=4,

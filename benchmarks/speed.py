@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,12 +171,14 @@ def run_sweep() -> None:
 class Chain:
     """One chain of a network, its iterations timed."""
 
-    def __init__(self, network: nn.Network, tune: int, draws: int, threads: int = 1):
+    def __init__(
+        self, network: nn.Network, tune: int, draws: int, threads: int = 1, keep: Sequence[str] = ()
+    ):
         plan = assign_steps(network.model)
         for step in plan.compound.methods:
             if hasattr(step, "threads"):
                 step.threads = threads
-        self.record = RecordPlan(plan.conditional, draws, 1)
+        self.record = RecordPlan(plan.conditional, draws, 1, keep)
         task = ChainTask(plan.compound, self.record, tune, draws)
         start = plan.conditional.prior_points(seed=1, size=1)[0]
         cpu_marks, wall_marks = {}, {}
