@@ -21,6 +21,7 @@ from nnmm_pymc.alphabet import BayesR as BayesR
 from nnmm_pymc.alphabet import Horseshoe as Horseshoe
 from nnmm_pymc.alphabet import MarkerGroups as MarkerGroups
 from nnmm_pymc.checks import check_conditionals as check_conditionals
+from nnmm_pymc.checks import geweke as geweke
 from nnmm_pymc.crossval import cross_validate as cross_validate
 from nnmm_pymc.crossval import summarise_folds as summarise_folds
 from nnmm_pymc.data import Genotypes as Genotypes
@@ -28,8 +29,9 @@ from nnmm_pymc.data import Table as Table
 from nnmm_pymc.data import align as align
 from nnmm_pymc.data import latent as latent
 from nnmm_pymc.data.pedigree import Pedigree as Pedigree
+from nnmm_pymc.data.precision import Precision as Precision
+from nnmm_pymc.data.single_step import single_step as single_step
 from nnmm_pymc.diagnose import ConvergenceWarning as ConvergenceWarning
-from nnmm_pymc.diagnose import diagnose as diagnose
 from nnmm_pymc.distributions import MarkerEffects as MarkerEffects
 from nnmm_pymc.distributions import genetic_value as genetic_value
 from nnmm_pymc.elpd import compare_networks as compare_networks
@@ -53,10 +55,13 @@ from nnmm_pymc.plots import plot_pip as plot_pip
 from nnmm_pymc.plots import plot_predicted as plot_predicted
 from nnmm_pymc.prior_check import implied_prior as implied_prior
 from nnmm_pymc.priors import Prior as Prior
+from nnmm_pymc.random_effects import RandomEffects as RandomEffects
+from nnmm_pymc.random_effects import level_value as level_value
 from nnmm_pymc.registry import list_models as list_models
 from nnmm_pymc.registry import load_model as load_model
 from nnmm_pymc.registry import save_model as save_model
 from nnmm_pymc.sample import sample as sample
+from nnmm_pymc.screen import diagnose as diagnose
 from nnmm_pymc.sensitivity import sensitivity as sensitivity
 from nnmm_pymc.simulation import Simulation as Simulation
 from nnmm_pymc.simulation import simulate as simulate
@@ -68,3 +73,5 @@ from nnmm_pymc.summarise import breeding_values as breeding_values
 from nnmm_pymc.summarise import heritability as heritability
 from nnmm_pymc.summarise import marker_effects as marker_effects
 from nnmm_pymc.summarise import weights as weights
+from nnmm_pymc.variance_components import repeatability as repeatability
+from nnmm_pymc.variance_components import variance_components as variance_components

@@ -3,8 +3,9 @@
 For the node "omics" with markers "geno" the model has the variables ``omics_Intercept``,
 ``omics_geno`` (marker effects), ``omics_geno_inclusion``, ``omics_geno_slab_variance``,
 ``omics_geno_value`` (genetic values), ``omics_residual_variance``, ``omics_missing`` (the cells
-that are unknowns), ``omics_observed``, and ``omics``, the two set together. A node that is complete
-or that nothing depends on has one likelihood under its own name.
+that are unknowns), ``omics_observed``, and ``omics``, the two set together. Random effects
+``omics_1|herd`` have a variance ``omics_1|herd_variance`` and add ``omics_1|herd_value``. A node
+that is complete or that nothing depends on has one likelihood under its own name.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ import pytensor.tensor as pt
 
 from nnmm_pymc.activations import pytensor_activation
 from nnmm_pymc.alphabet import GBLUP
+from nnmm_pymc.data import Genotypes
+from nnmm_pymc.data.weighted import scaled_rows
 from nnmm_pymc.distributions import MarkerEffects, genetic_value
+from nnmm_pymc.edges import FunctionEdge, MarkerEdge, Node, ParentEdge, RandomEdge, node_called
 from nnmm_pymc.effects import create_effects, create_smooth_effects
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.likelihood import add_likelihood
 from nnmm_pymc.node_priors import (
     column_scale,
     is_deterministic,
@@ -31,7 +36,8 @@ from nnmm_pymc.node_priors import (
     node_priors,
     weight_data,
 )
-from nnmm_pymc.nodes import FunctionEdge, MarkerEdge, Node, ParentEdge, node_called
+from nnmm_pymc.random_effects import RandomEffects, level_value
+from nnmm_pymc.record_rows import owner_weights
 from nnmm_pymc.steps.fused import Side, StandardNetwork, register_network
 from nnmm_pymc.variables import create
 
@@ -70,6 +76,9 @@ def _standard_network(nodes: list[Node]) -> StandardNetwork | None:
     middle, terminal = nodes
     if (
         terminal.functions
+        or terminal.records is not None
+        or any(node.weights is not None for node in nodes)
+        or terminal.equation.family != "gaussian"
         or len(terminal.parents) != 1
         or not middle.latent.any()
         or middle.parents
@@ -100,10 +109,11 @@ def _side(node: Node, nodes: list[Node]) -> Side:
         coefficients[f"{node.name}_Intercept"] = np.ones((len(node.observed), 1))
     for covariate in node.covariates:
         coefficients[f"{node.name}_{covariate.label}"] = covariate.design
+    labels = [e.label for e in node.markers] + [e.label for e in node.random]
     return Side(
         observed=node.observed,
         coefficients=coefficients,
-        genetic_values=[f"{node.name}_{e.label}_value" for e in node.markers],
+        genetic_values=[f"{node.name}_{label}_value" for label in labels],
         variance=f"{node.name}_residual_variance",
     )
 
@@ -112,10 +122,13 @@ def _coords(nodes: list[Node], individuals: pd.Index) -> dict[str, list[str]]:
     coords = {"individual": list(individuals)}
     for node in nodes:
         coords[node.dim] = list(node.columns)
+        coords[node.row_dim] = list(node.row_names(individuals))
         for edge in node.markers:
             coords[edge.dim] = list(edge.genotypes.markers)
         for covariate in node.covariates:
             coords[_level_dim(node, covariate.label)] = list(covariate.levels)
+        for random in node.random:
+            coords[random.dim] = list(random.levels)
         for link in node.parents:
             parent = node_called(nodes, link.node)
             coords[_parent_dim(node, link, parent)] = list(link.columns)
@@ -134,7 +147,7 @@ def _parent_dim(node: Node, edge: ParentEdge, parent: Node) -> str:
 def _node(node: Node, nodes: list[Node], values: dict[str, Any], individuals: pd.Index) -> Any:
     """Add one node; returns the (individual, column) values its children see."""
     priors = node_priors(node, nodes)
-    mean: Any = pt.zeros((len(individuals), len(node.columns)))
+    mean: Any = pt.zeros((len(node.observed), len(node.columns)))
     if node.equation.intercept:
         mean = mean + _parameter(priors["Intercept"], f"{node.name}_Intercept", (node.dim,))
     for covariate in node.covariates:
@@ -150,15 +163,24 @@ def _node(node: Node, nodes: list[Node], values: dict[str, Any], individuals: pd
         if exact:
             mean = mean + _smooth_genetic_value(node, edge, prior, variance)
         else:
-            mean = mean + _genetic_value(node, edge, prior, variance)
+            mean = mean + _by_row(node, _genetic_value(node, edge, prior, variance))
+    for random in node.random:
+        mean = mean + _random_value(node, random, priors[random.label], exact)
     for link in node.parents:
         parent = node_called(nodes, link.node)
-        mean = mean + _weighted(node, link, parent, values[link.node], priors[link.label], variance)
+        value = _weighted(node, link, parent, values[link.node], priors[link.label], variance)
+        mean = mean + _by_row(node, value)
     for call in node.functions:
-        mean = mean + _function_value(node, call, nodes, values, priors[call.label])
+        value = _function_value(node, call, nodes, values, priors[call.label])
+        mean = mean + _by_row(node, value)
     if exact:
         return pm.Deterministic(node.name, mean, dims=("individual", node.dim))
-    return _likelihood(node, mean, variance, individuals)
+    return add_likelihood(node, mean, variance, individuals)
+
+
+def _by_row(node: Node, value: Any) -> Any:
+    """Values of the individuals for each of their records."""
+    return value if node.records is None else value[node.records.owner]
 
 
 def _smooth_genetic_value(node: Node, edge: MarkerEdge, prior: Any, residual: Any) -> Any:
@@ -169,6 +191,20 @@ def _smooth_genetic_value(node: Node, edge: MarkerEdge, prior: Any, residual: An
         name, prior, (edge.dim, node.dim), marker_data(edge, node), residual
     )
     return genetic_value(edge.genotypes, effects)
+
+
+def _random_value(node: Node, edge: RandomEdge, prior: Any, exact: bool) -> Any:
+    """What the random effects of its level add to each individual."""
+    if exact:
+        raise InputError(
+            f"Equation {node.equation.formula!r}: random effects {edge.label!r} need a residual "
+            "variance above zero."
+        )
+    name = f"{node.name}_{edge.label}"
+    variance = _parameter(prior, f"{name}_variance", (node.dim,))
+    effects = RandomEffects(name, variance, edge.precision, dims=(edge.dim, node.dim))
+    value = level_value(effects, edge.index, edge.multiplier)
+    return pm.Deterministic(f"{name}_value", value, dims=(node.row_dim, node.dim))
 
 
 def _function_value(
@@ -203,9 +239,23 @@ def _genetic_value(node: Node, edge: MarkerEdge, prior: Any, residual: Any) -> A
     if isinstance(prior, GBLUP):
         return _relationship_value(node, edge, prior, name)
     effects = create_effects(name, prior, (edge.dim, node.dim), marker_data(edge, node), residual)
-    return pm.Deterministic(
-        f"{name}_value", genetic_value(edge.genotypes, effects), dims=("individual", node.dim)
+    return _named_value(node, edge.genotypes, effects, name)
+
+
+def _named_value(node: Node, genotypes: Genotypes, effects: Any, name: str) -> Any:
+    """Genetic values, under a name that steps find.
+
+    Where individuals have different numbers of records, or weights, that name is of the values
+    times the roots of their sums: on that scale the residual variances of all are the same, as the
+    sweep over the markers needs.
+    """
+    weights = owner_weights(node, genotypes.n)
+    root = None if weights is None else np.sqrt(weights)
+    scaled = genotypes if root is None else scaled_rows(genotypes, root)
+    value = pm.Deterministic(
+        f"{name}_value", genetic_value(scaled, effects), dims=("individual", node.dim)
     )
+    return value if root is None else value / root[:, None]
 
 
 def _relationship_value(node: Node, edge: MarkerEdge, prior: GBLUP, name: str) -> Any:
@@ -221,9 +271,7 @@ def _relationship_value(node: Node, edge: MarkerEdge, prior: GBLUP, name: str) -
     pm.modelcontext(None).add_coord(dim, list(eigenvectors.markers))
     variance = _parameter(prior.genetic_variance, f"{name}_genetic_variance", (node.dim,))
     effects = MarkerEffects(name, slab_variance=variance, dims=(dim, node.dim))
-    return pm.Deterministic(
-        f"{name}_value", genetic_value(eigenvectors, effects), dims=("individual", node.dim)
-    )
+    return _named_value(node, eigenvectors, effects, name)
 
 
 def _weighted(
@@ -253,57 +301,3 @@ def edge_name(node: Node, edge: ParentEdge) -> str:
     """The parent's name; the label too where two terms have the same parent."""
     same = [e for e in node.parents if e.node == edge.node]
     return edge.node if len(same) == 1 else edge.label
-
-
-def _likelihood(node: Node, mean: Any, variance: Any, individuals: pd.Index) -> Any:
-    sd = pt.sqrt(variance) * np.ones(len(node.columns))
-    present = ~np.isnan(node.observed)
-    if present.all():
-        dims = ("individual", node.dim)
-        return pm.Normal(node.name, mean, sd, observed=node.observed, dims=dims)
-    values = pt.zeros(present.shape)
-    if present.any():
-        seen = _cell_variable(
-            f"{node.name}_observed", node, mean, sd, present, individuals, node.observed[present]
-        )
-        # Of the observed cells the random variable, not its data: prior draws go through.
-        values = pt.set_subtensor(values[np.nonzero(present)], seen)
-    if node.terminal:
-        return values
-    if node.latent.any():
-        missing = _cell_variable(
-            f"{node.name}_missing", node, mean, sd, node.latent, individuals, None
-        )
-        rows, columns = np.nonzero(node.latent)
-        values = pt.set_subtensor(values[rows, columns], missing)
-    return pm.Deterministic(node.name, values, dims=("individual", node.dim))
-
-
-def _cell_variable(
-    name: str,
-    node: Node,
-    mean: Any,
-    sd: Any,
-    cells: np.ndarray,
-    individuals: pd.Index,
-    observed: np.ndarray | None,
-) -> Any:
-    """Normal variable of some cells, individual by individual; their labels are its coordinate."""
-    rows, columns = np.nonzero(cells)
-    single = len(node.columns) == 1
-    labels = [
-        individuals[r] if single else f"{individuals[r]}:{node.columns[c]}"
-        for r, c in zip(rows, columns, strict=True)
-    ]
-    dim = f"{name}_cell"
-    pm.modelcontext(None).add_coord(dim, labels)
-    whole_rows = np.array_equal(
-        cells, np.repeat(cells.any(axis=1), cells.shape[1]).reshape(cells.shape)
-    )
-    if whole_rows:
-        kept = np.flatnonzero(cells.any(axis=1))
-        cell_mean = mean[kept].ravel()
-        cell_sd = pt.broadcast_to(sd, (len(kept), cells.shape[1])).ravel()
-    else:
-        cell_mean, cell_sd = mean[rows, columns], sd[columns]
-    return pm.Normal(name, cell_mean, cell_sd, observed=observed, dims=dim)

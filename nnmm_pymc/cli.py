@@ -22,7 +22,7 @@ from nnmm_pymc.alphabet import MarkerPrior
 from nnmm_pymc.checkpoint import Checkpoint
 from nnmm_pymc.data import Table
 from nnmm_pymc.demo import run_demo
-from nnmm_pymc.diagnose import ConvergenceWarning, diagnose
+from nnmm_pymc.diagnose import ConvergenceWarning, judge_chains
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import ACTIVATIONS, Equation
 from nnmm_pymc.io import read_genotypes, read_table
@@ -351,7 +351,7 @@ def _convergence_said_later() -> warnings.catch_warnings:
 
 
 def _print_convergence(result: xr.DataTree) -> None:
-    print(f"\nConvergence:\n{diagnose(result)}")
+    print(f"\nConvergence:\n{judge_chains(result)}")
 
 
 def _write(result: xr.DataTree, out: Path) -> None:

@@ -11,7 +11,7 @@ from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import Term
 
 if TYPE_CHECKING:
-    from nnmm_pymc.nodes import Node
+    from nnmm_pymc.edges import Node
 
 __all__ = ["check_connections_used", "connection_mask"]
 

@@ -17,6 +17,7 @@ from nnmm_pymc.description import read_description
 from nnmm_pymc.elpd import check_imputations, matched_genotypes, trait_columns
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.folds import split_folds
+from nnmm_pymc.level_draws import edge_levels
 from nnmm_pymc.merit import merit_draws
 from nnmm_pymc.network import Network
 from nnmm_pymc.predictive import Cells, predictive
@@ -203,7 +204,7 @@ def _phenotypes(networks: Mapping[str, Network], traits: Sequence[str] | None) -
 
 def _withheld(network: Network, hidden: pd.Index, columns: Columns, mask_omics: bool) -> Network:
     """The network without what is withheld of these individuals; nothing is read again."""
-    tables = dict(network.tables)
+    tables: dict[str, Any] = dict(network.tables)
     for node in network.nodes:
         of_node = [c for k, c in enumerate(node.columns) if (node.name, k) in columns.values()]
         masked = list(node.columns) if mask_omics else of_node
@@ -212,7 +213,8 @@ def _withheld(network: Network, hidden: pd.Index, columns: Columns, mask_omics: 
             frame = table.frame.copy()
             frame.loc[frame.index.isin(hidden), masked] = np.nan
             tables[node.layer] = replace(table, frame=frame)
-    layers = [replace(layer, data=tables[layer.name]) for layer in network.layers]
+    read = tables | network.kinships
+    layers = [replace(layer, data=read[layer.name]) for layer in network.layers]
     return Network(layers, network.equations)
 
 
@@ -249,6 +251,10 @@ def _designs(full: Network, part: Network, test: pd.Index) -> dict[str, np.ndarr
                     "with a column that holds its values."
                 )
             designs[f"{node.name}_{fitted.label}"] = whole.design[held]
+        random = {edge.label: edge for edge in nodes[node.name].random}
+        for edge in node.random:
+            levels = edge_levels(random[edge.label], edge.levels)
+            designs[f"{node.name}_{edge.label}"] = levels[held]
     return designs
 
 
@@ -266,7 +272,7 @@ def _scores(
     nothing = {name: np.full(values.shape, np.nan) for name, values in cells.given.items()}
     genotypes = matched_genotypes(network, result, test)
     found: dict[str, list[list[np.ndarray]]] = {trait: [[], [], []] for trait in columns}
-    for batch, merit in merit_draws(result, genotypes, nothing, network.functions):
+    for batch, merit in merit_draws(result, genotypes, nothing, network.functions, test):
         for trait, (name, k) in columns.items():
             y = np.full(cells.chosen[name].shape, np.nan)
             y[:, k] = cells.chosen[name][:, k]

@@ -9,17 +9,18 @@ from typing import Any
 import xarray as xr
 
 from nnmm_pymc.build import edge_name
+from nnmm_pymc.covariates import Covariate
 from nnmm_pymc.data.names import name_text
+from nnmm_pymc.edges import FunctionEdge, Node, RandomEdge, node_called
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.formula import Covariate
 from nnmm_pymc.node_priors import column_scale, node_function
-from nnmm_pymc.nodes import FunctionEdge, Node, node_called
 
 __all__ = [
     "CovariateDescription",
     "FunctionDescription",
     "NodeDescription",
     "ParentDescription",
+    "RandomDescription",
     "describe",
     "parameter_names",
     "read_description",
@@ -86,8 +87,32 @@ class CovariateDescription:
 
 
 @dataclass(frozen=True)
+class RandomDescription:
+    """Random effects of an equation; attributes as in `nnmm_pymc.edges.RandomEdge`.
+
+    Attributes
+    ----------
+    variance : str
+        Name of their variance in the result.
+    mean_square : float
+        Variance that they add to the average individual of the fit, over that.
+    """
+
+    label: str
+    variance: str
+    layer: str | None
+    columns: list[str]
+    slope: str | None
+    mean_square: float
+    genetic: bool
+
+
+@dataclass(frozen=True)
 class NodeDescription:
-    """One node: names of its variables in the result and of its dims."""
+    """One node: names of its variables in the result and of its dims.
+
+    `individual` is the column that says of whom a record is, where there are repeated ones.
+    """
 
     name: str
     layer: str
@@ -98,10 +123,20 @@ class NodeDescription:
     formula: str
     residual_variance: str
     latent: bool = False
+    individual: str | None = None
+    family: str = "gaussian"
+    categories: list[float] | None = None
     markers: dict[str, str] = field(default_factory=dict)
     parents: list[ParentDescription] = field(default_factory=list)
     functions: list[FunctionDescription] = field(default_factory=list)
     covariates: dict[str, CovariateDescription] = field(default_factory=dict)
+    random: dict[str, RandomDescription] = field(default_factory=dict)
+
+    @property
+    def genetic(self) -> dict[str, str]:
+        """Layers of the terms of the breeding value: markers, and the individual's own effects."""
+        own = {name: str(r.layer) for name, r in self.random.items() if r.genetic}
+        return self.markers | own
 
 
 def describe(nodes: list[Node]) -> list[NodeDescription]:
@@ -115,7 +150,7 @@ def to_json(described: list[NodeDescription]) -> str:
 
 
 def parameter_names(nodes: list[NodeDescription]) -> list[str]:
-    """Variables of which a prediction needs the draws, marker effects apart."""
+    """Variables of which a prediction needs the draws, marker and random effects apart."""
     names = []
     for node in nodes:
         names.append(node.residual_variance)
@@ -123,6 +158,9 @@ def parameter_names(nodes: list[NodeDescription]) -> list[str]:
         for f in node.functions:
             names += [f.weights, *f.parameters]
         names += list(node.covariates)
+        names += [r.variance for r in node.random.values()]
+        if node.categories is not None:
+            names.append(f"{node.name}_cutpoints")
         if node.intercept:
             names.append(f"{node.name}_Intercept")
     return names
@@ -155,10 +193,26 @@ def _describe(node: Node, nodes: list[Node]) -> NodeDescription:
         formula=node.equation.formula,
         residual_variance=f"{node.name}_residual_variance",
         latent=node.hidden,
+        individual=None if node.records is None else node.records.column,
+        family=node.equation.family,
+        categories=None if node.categories is None else node.categories.tolist(),
         markers={f"{node.name}_{e.label}": e.layer for e in node.markers},
         parents=parents,
         functions=[_describe_function(node, edge, nodes) for edge in node.functions],
         covariates={f"{node.name}_{c.label}": _describe_covariate(c) for c in node.covariates},
+        random={f"{node.name}_{e.label}": _describe_random(node, e) for e in node.random},
+    )
+
+
+def _describe_random(node: Node, edge: RandomEdge) -> RandomDescription:
+    return RandomDescription(
+        edge.label,
+        f"{node.name}_{edge.label}_variance",
+        edge.layer,
+        list(edge.columns),
+        edge.slope,
+        edge.mean_square,
+        edge.genetic,
     )
 
 
@@ -208,6 +262,8 @@ def read_description(result: xr.DataTree) -> list[NodeDescription]:
         entry["functions"] = [FunctionDescription(**f) for f in entry["functions"]]
         covariates = entry["covariates"].items()
         entry["covariates"] = {name: CovariateDescription(**c) for name, c in covariates}
+        random = entry["random"].items()
+        entry["random"] = {name: RandomDescription(**r) for name, r in random}
         nodes.append(NodeDescription(**entry))
     return nodes
 

@@ -1,4 +1,4 @@
-"""Whether to believe a run, in words."""
+"""Whether to believe the chains of a run, in words; `nnmm_pymc.screen` adds what the data say."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-__all__ = ["ConvergenceWarning", "Diagnosis", "diagnose", "moment_rhat", "warn_if_doubtful"]
+__all__ = ["ConvergenceWarning", "Diagnosis", "judge_chains", "moment_rhat", "warn_if_doubtful"]
 
 R_HAT_LIMIT = 1.01
 ESS_PER_CHAIN = 100
-# The worst of hundreds of individuals, from thinned draws.
-OUTPUT_R_HAT_LIMIT = 1.05
+# The worst of hundreds of individuals, from thinned draws; of thousands of markers, from moments.
+OUTPUT_R_HAT_LIMIT, MARKER_R_HAT_LIMIT = 1.05, 1.1
+# Markers that are hardly ever included say nothing of mixing.
+LEAST_PIP = 0.1
+# Betancourt (2016, arXiv:1604.00695): below it momenta are redrawn too timidly for the energies.
+LEAST_BFMI = 0.3
 
 
 class ConvergenceWarning(UserWarning):
@@ -32,6 +36,7 @@ class Diagnosis:
     ----------
     table : DataFrame
         One row a variable, by name: its worst R-hat, its fewest effective draws (bulk and tail).
+        Of breeding values and of marker effects kept as moments, R-hat alone.
     problems : list of str
         Sentences; empty if the run looks sound.
     note : str
@@ -75,8 +80,8 @@ def moment_rhat(mean: np.ndarray, variance: np.ndarray, count: np.ndarray) -> np
     return np.where(within > 0, rhat, np.where(between > 0, np.inf, 1.0))
 
 
-def diagnose(result: xr.DataTree) -> Diagnosis:
-    """Check a run: R-hat, effective draws, divergences, tree depth.
+def judge_chains(result: xr.DataTree) -> Diagnosis:
+    """Check a run: R-hat, effective draws, divergences, tree depth, energy.
 
     Parameters
     ----------
@@ -104,7 +109,12 @@ def diagnose(result: xr.DataTree) -> Diagnosis:
         problems.append("Only one chain was run, so convergence cannot be judged; use at least 2.")
     else:
         problems += _doubts(table.drop(index=latent), n_chains)
-        problems += _output_doubts(result) if latent else []
+        values, markers = _output_rows(result), _marker_rows(result)
+        problems += _output_doubts(values, markers if not latent else {})
+        outputs = {f"{name} (breeding values)": r for name, r in values.items()}
+        outputs |= {f"{name} (markers)": r for name, (r, _) in markers.items()}
+        table = pd.concat([table, pd.DataFrame({"r_hat": outputs})])
+        note += _modes(table.loc[latent, "r_hat"]) if latent else ""
     problems += _nuts_doubts(result)
     return Diagnosis(table, problems, note)
 
@@ -131,19 +141,60 @@ def _latent_variables(result: xr.DataTree, table: pd.DataFrame) -> tuple[list[st
     return [n for n in dict.fromkeys(own) if n in table.index], note
 
 
-def _output_doubts(result: xr.DataTree) -> list[str]:
-    """R-hat of the genetic values of the traits, where the parameters cannot be judged."""
+def _modes(r_hat: pd.Series) -> str:
+    """What to say of chains that are apart although their latent nodes were aligned."""
+    if not r_hat.max() > MARKER_R_HAT_LIMIT:
+        return ""
+    return (
+        f" The chains hold different solutions of them ({r_hat.idxmax()}: R-hat "
+        f"{r_hat.max():.2f}), so do not interpret single nodes: take fewer, or tell them apart by "
+        "connections."
+    )
+
+
+def _output_rows(result: xr.DataTree) -> dict[str, float]:
+    """Worst R-hat of the breeding values of every terminal node."""
     if "genetic_values" not in result.children:
-        return []
+        return {}
     values = result["genetic_values"].dataset
-    worst = {str(n)[:-6]: float(values[n].max()) for n in values if str(n).endswith("_r_hat")}
-    bad = [f"{name} ({value:.3f})" for name, value in worst.items() if value > OUTPUT_R_HAT_LIMIT]
-    if not bad:
-        return []
-    return [
-        f"Chains disagree on the genetic values of {', '.join(bad)}: R-hat above "
-        f"{OUTPUT_R_HAT_LIMIT}; run longer."
-    ]
+    return {str(n)[:-6]: float(values[n].max()) for n in values if str(n).endswith("_r_hat")}
+
+
+def _marker_rows(result: xr.DataTree) -> dict[str, tuple[float, str]]:
+    """Worst R-hat, and whose it is, of the marker effects that are included now and then."""
+    if "moments" not in result.children or result["moments"].dataset["count"].min() < 2:
+        return {}
+    moments, found = result["moments"].dataset, {}
+    for name in [str(n)[:-9] for n in moments if str(n).endswith("_included")]:
+        pip = moments[f"{name}_included"].mean(("chain", "half"))
+        mean, variance = (
+            moments[f"{name}_{part}"].transpose("chain", "half", *pip.dims).to_numpy()
+            for part in ("mean", "variance")
+        )
+        r_hat = pip.copy(data=moment_rhat(mean, variance, moments["count"].to_numpy()))
+        r_hat = r_hat.where(pip >= LEAST_PIP)
+        if r_hat.notnull().any():
+            worst = r_hat.isel(r_hat.argmax(...))
+            found[name] = float(worst), ", ".join(str(worst[d].item()) for d in pip.dims)
+    return found
+
+
+def _output_doubts(values: dict[str, float], markers: dict[str, tuple[float, str]]) -> list[str]:
+    """R-hat of breeding values and of marker effects."""
+    problems = []
+    bad = [f"{name} ({r:.3f})" for name, r in values.items() if r > OUTPUT_R_HAT_LIMIT]
+    if bad:
+        problems.append(
+            f"Chains disagree on the genetic values of {', '.join(bad)}: R-hat above "
+            f"{OUTPUT_R_HAT_LIMIT}; run longer."
+        )
+    bad = [f"{n} ({at}: {r:.2f})" for n, (r, at) in markers.items() if r > MARKER_R_HAT_LIMIT]
+    if bad:
+        problems.append(
+            f"Chains disagree on single markers of {', '.join(bad)}: R-hat above "
+            f"{MARKER_R_HAT_LIMIT}; run longer, or report windows of linked markers, not PIPs."
+        )
+    return problems
 
 
 def _row(variable: xr.DataArray) -> list[float]:
@@ -194,11 +245,26 @@ def _nuts_doubts(result: xr.DataTree) -> list[str]:
         problems.append(
             "NUTS reached its largest tree depth in more than 1 % of the draws; tune longer."
         )
+    energies = [
+        stats[name] for name in stats if str(name) == "energy" or str(name).endswith("_energy")
+    ]
+    if (least := min(map(_bfmi, energies), default=1.0)) < LEAST_BFMI:
+        problems.append(
+            f"Energies of NUTS hardly change from draw to draw (BFMI {least:.2f}, wanted "
+            f"{LEAST_BFMI}): variances have heavy tails; give them stronger priors."
+        )
     return problems
+
+
+def _bfmi(energy: xr.DataArray) -> float:
+    """Squared steps of the energy over its variance, of the worst chain."""
+    with np.errstate(all="ignore"):
+        steps = energy.diff("draw") ** 2
+        return float((steps.mean("draw") / energy.var("draw")).fillna(1.0).min())
 
 
 def warn_if_doubtful(result: xr.DataTree) -> None:
     """Issue one `ConvergenceWarning` with every problem of a run."""
-    problems = diagnose(result).problems
+    problems = judge_chains(result).problems
     if problems:
         warnings.warn("\n".join(problems), ConvergenceWarning, stacklevel=3)

@@ -12,10 +12,11 @@ import xarray as xr
 
 from nnmm_pymc.data import Genotypes
 from nnmm_pymc.description import describe, parameter_names, read_description, to_json
+from nnmm_pymc.edges import Node
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.log_density import SAMPLE, effect_draws
-from nnmm_pymc.merit import match_markers, merit_draws
-from nnmm_pymc.nodes import Node
+from nnmm_pymc.marker_matching import match_markers
+from nnmm_pymc.merit import merit_draws
 from nnmm_pymc.predictive import Cells, predictive
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def phenotype_log_likelihood(
     rng, nodes = np.random.default_rng(random_seed), read_description(result)
     parts = [
         predictive(nodes, batch, cells, imputations, rng, network.functions)[1]
-        for batch, _ in merit_draws(result, genotypes, cells.given, network.functions)
+        for batch, _ in merit_draws(result, genotypes, cells.given, network.functions, individuals)
     ]
     posterior = result["posterior"].dataset[parameter_names(nodes)]
     effects = effect_draws(result)
@@ -165,6 +166,13 @@ def trait_columns(nodes: list[Node], traits: Sequence[str] | None) -> dict[str, 
     InputError
         If one is no column that is modelled and that nothing depends on.
     """
+    for node in nodes:
+        plain = node.records is None and node.weights is None
+        if not plain or node.equation.family != "gaussian":
+            raise InputError(
+                f"Equation {node.equation.formula!r}: phenotypes are withheld only where they are "
+                "Gaussian, one record of each individual, without weights."
+            )
     known = {
         c: (node.name, k) for node in nodes if node.terminal for k, c in enumerate(node.columns)
     }

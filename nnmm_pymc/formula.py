@@ -7,18 +7,13 @@ known only beside the layers, so `Equation` splits and `resolve` in `nodes` deci
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import product
 from math import comb
 from typing import Any
 
-import numpy as np
-import pandas as pd
-from formulae.environment import Environment
 from formulae.expr import Binary, Grouping, Literal
-from formulae.matrices import DesignMatrices
 from formulae.parser import Parser
 from formulae.resolver import Resolver
 from formulae.scanner import Scanner
@@ -28,12 +23,20 @@ from formulae.terms.call_resolver import CallResolver, LazyCall
 
 from nnmm_pymc.errors import InputError
 
-__all__ = ["ACTIVATIONS", "Covariate", "Equation", "Term", "code_covariates"]
+__all__ = [
+    "ACTIVATIONS",
+    "Equation",
+    "Term",
+    "is_intercept",
+    "label_of",
+    "nested_calls",
+    "parsed_model",
+]
 
 #: Activations known by name in a formula; ``scale`` standardises by the observed mean and sd.
 ACTIVATIONS = ("identity", "tanh", "sigmoid", "relu", "leaky_relu")
-#: Functions of covariates, besides those of formulae (``C``, ``center``, ``scale``, ``bs``, ...).
-FUNCTIONS = {name: getattr(np, name) for name in ("log", "log2", "log10", "exp", "sqrt", "abs")}
+#: Likelihoods by name.
+FAMILIES = ("gaussian", "bernoulli", "ordinal", "poisson", "censored")
 
 #: Terms of the largest equation: the time that formulae takes grows with their square.
 MOST_TERMS = 2000
@@ -53,11 +56,17 @@ class Term:
     functions : tuple of str
         Functions around a single name, outermost first: ``("tanh", "scale")`` for
         ``tanh(scale(omics))``. Empty for a bare name, an interaction or a transformed covariate.
+    group : tuple of str
+        Columns whose levels, in all their combinations, have random effects: of a group term.
+    slope : str, optional
+        The column by which a group term multiplies its effects.
     """
 
     label: str
     names: tuple[str, ...]
     functions: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    slope: str | None = None
 
     @property
     def call(self) -> tuple[str, tuple[str, ...]] | None:
@@ -69,31 +78,6 @@ class Term:
         return (node.func.id, names) if len(names) == len(node.args) else None
 
 
-@dataclass(frozen=True, eq=False)
-class Covariate:
-    """One term of an equation's design matrix: a covariate, a factor or an interaction.
-
-    Attributes
-    ----------
-    label : str
-        The term as written, without spaces.
-    design : (individual, column) array
-    levels : tuple of str
-        Names of the columns.
-    products : tuple, optional
-        What each column is a product of: pairs of a name and a level for an indicator, of a name
-        and None for the values themselves. None for a transformed covariate such as ``log(age)``.
-    factors : dict
-        All levels of the factors in the products.
-    """
-
-    label: str
-    design: np.ndarray
-    levels: tuple[str, ...]
-    products: tuple[tuple[tuple[str, Any], ...], ...] | None
-    factors: dict[str, list[Any]]
-
-
 @dataclass(frozen=True)
 class Equation:
     """One equation of a network.
@@ -103,10 +87,17 @@ class Equation:
     formula : str
         ``"left ~ right"``. Left: a layer (all its columns are modelled alike), or columns of one
         layer joined by ``+``. Right: ``1`` (intercept), layers, functions of layers, covariates and
-        factors, interactions (``sex:age``, ``sex*age``).
+        factors, interactions (``sex:age``, ``sex*age``), and random effects:
+
+        - ``(1|herd)``: of the levels of a column, independent; ``(1|herd:year)``: of combinations;
+        - ``(0+age|herd)``: slopes, a regression on age for each herd; ``(age|herd)`` is
+          ``(1|herd) + (0+age|herd)``, intercepts and slopes being independent;
+        - ``ped``, a layer with a pedigree or precision matrix: of each individual, correlated as
+          relatives are; ``ped(dam)``: of the member that column ``dam`` names (maternal effects).
     priors : mapping, optional
         From a term as written (``"geno"``, ``"omics"``, ``"sex"``), ``"Intercept"`` or
         ``"residual_variance"`` to its prior; what is left out gets a default scaled from the data.
+        Of random effects (``"1|herd"``, ``"ped"``) it is the prior of their variance.
     connections : mapping, optional
         From a child (column of the left side) to the markers or omics that may reach it; a child
         that is not named is reached by all. Or from a term to such a mapping. `read_connections`
@@ -117,7 +108,15 @@ class Equation:
         with a row for each individual (``lambda z1, z2: z1 * z2``). Derivatives are automatic;
         variables made with PyMC inside are unknown parameters.
     family : str
-        Likelihood of the left side; ``"gaussian"``.
+        Likelihood of the left side (`nnmm_pymc.families`): ``"gaussian"``; and for traits that
+        nothing depends on ``"bernoulli"`` (0 and 1), ``"ordinal"`` (ordered categories),
+        ``"poisson"`` (counts) and ``"censored"``. The terms act on a Gaussian liability.
+    weights : str, optional
+        Column of known weights, such as the number of measurements a value is the mean of: the
+        residual variance of a value is the parameter over its weight.
+    bounds : (str, str), optional
+        Of the family ``"censored"``: columns between which a value lies that is missing on the
+        left; one that is missing is no bound.
 
     Examples
     --------
@@ -130,6 +129,8 @@ class Equation:
     connections: Mapping[str, Any] | None = None
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     family: str = "gaussian"
+    weights: str | None = None
+    bounds: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.formula, str) and len(self.formula) > LONGEST:
@@ -142,9 +143,15 @@ class Equation:
                 f"Equation {self.formula!r} needs the form 'left ~ right', for example "
                 "'y ~ 1 + tanh(omics)'."
             )
-        if self.family != "gaussian":
+        if self.family not in FAMILIES:
             raise InputError(
-                f"Equation {self.formula!r}: family {self.family!r} is not known; use 'gaussian'."
+                f"Equation {self.formula!r}: family {self.family!r} is not known; use one of "
+                f"{', '.join(FAMILIES)}."
+            )
+        if (self.bounds is not None) is not (self.family == "censored"):
+            raise InputError(
+                f"Equation {self.formula!r}: the family 'censored', and no other, needs "
+                "bounds=(lower, upper)."
             )
         for name, function in self.functions.items():
             if not callable(function):
@@ -181,17 +188,21 @@ class Equation:
     @property
     def intercept(self) -> bool:
         """Whether the equation has an intercept."""
-        return any(_is_intercept(t) for t in _parsed(self.formula))
+        return any(is_intercept(t) for t in _parsed(self.formula))
 
     @property
     def terms(self) -> tuple[Term, ...]:
         """Terms on the right side but the intercept."""
-        return tuple(_term(t, self.formula) for t in _parsed(self.formula) if not _is_intercept(t))
+        return tuple(_term(t, self.formula) for t in _parsed(self.formula) if not is_intercept(t))
 
     def __repr__(self) -> str:
         parts = [repr(self.formula)]
         if self.priors:
             parts.append(f"priors={dict(self.priors)!r}")
+        if self.weights is not None:
+            parts.append(f"weights={self.weights!r}")
+        if self.family != "gaussian":
+            parts.append(f"family={self.family!r}")
         if self.connections is not None:
             parts.append(f"connections for {len(self.connections)} children")
         return f"Equation({', '.join(parts)})"
@@ -208,7 +219,7 @@ def _lasting(connections: Any) -> Any:
 def _parsed(formula: str) -> tuple[Any, ...]:
     """Terms of the right-hand side."""
     try:
-        return tuple(_model(formula).terms)
+        return tuple(parsed_model(formula).terms)
     except Exception as error:
         raise InputError(
             f"Equation {formula!r} cannot be read: {str(error).rstrip('.')}. Use names, '+', ':', "
@@ -216,7 +227,7 @@ def _parsed(formula: str) -> tuple[Any, ...]:
         ) from None
 
 
-def _model(formula: str) -> Model:
+def parsed_model(formula: str) -> Model:
     """What formulae makes of the right-hand side, provided that it reads it to its end."""
     parser = Parser(Scanner(formula.split("~")[1].strip()).scan())
     tree = parser.parse()
@@ -270,12 +281,9 @@ def _n_terms(tree: Any) -> int:
 
 def _term(parsed: Any, formula: str) -> Term:
     if type(parsed).__name__ == "GroupSpecificTerm":
-        raise InputError(
-            f"Equation {formula!r}: the group term ({parsed.name}) is not supported; enter "
-            "the factor as a fixed effect."
-        )
-    label = _label(parsed)
-    functions = _nested_calls(label)
+        return _group_term(parsed, formula)
+    label = label_of(parsed)
+    functions = nested_calls(label)
     names = tuple(sorted(name for name in parsed.var_names if name and isinstance(name, str)))
     if not names:
         raise InputError(
@@ -287,11 +295,26 @@ def _term(parsed: Any, formula: str) -> Term:
     return Term(label, names, functions)
 
 
-def _is_intercept(parsed: Any) -> bool:
+def _group_term(parsed: Any, formula: str) -> Term:
+    """``(1|herd)``, ``(1|herd:year)``, or ``(0+age|herd)``: one term for each random effect."""
+    group, slope = parsed.factor.components, getattr(parsed.expr, "components", [])
+    if len(slope) > 1 or any(type(c).__name__ != "Variable" for c in [*group, *slope]):
+        raise InputError(
+            f"Equation {formula!r}: the group term ({parsed.name}) is not understood; write "
+            "(1|column), (1|column:column) for combinations, or (0+column|column) for a slope."
+        )
+    names = tuple(c.name for c in group)
+    slopes = tuple(c.name for c in slope)
+    return Term(
+        label_of(parsed), tuple(sorted({*names, *slopes})), (), names, *(slopes[:1] or (None,))
+    )
+
+
+def is_intercept(parsed: Any) -> bool:
     return type(parsed).__name__ == "Intercept"
 
 
-def _label(parsed: Any) -> str:
+def label_of(parsed: Any) -> str:
     return parsed.name.replace(" ", "")
 
 
@@ -302,7 +325,7 @@ def _expression(label: str) -> ast.expr | None:
         return None
 
 
-def _nested_calls(label: str) -> tuple[str, ...] | None:
+def nested_calls(label: str) -> tuple[str, ...] | None:
     """``tanh(scale(x))`` to ``("tanh", "scale")``; None where the label is no such nest."""
     node = _expression(label)
     functions = []
@@ -312,89 +335,3 @@ def _nested_calls(label: str) -> tuple[str, ...] | None:
         functions.append(ast.unparse(node.func))
         node = node.args[0]
     return tuple(functions) if isinstance(node, ast.Name) else None
-
-
-def code_covariates(
-    equation: Equation, labels: Sequence[str], frame: pd.DataFrame
-) -> list[Covariate]:
-    """Design matrices of an equation's covariates, coded together: no column repeats the others.
-
-    Parameters
-    ----------
-    equation : Equation
-    labels : sequence of str
-        Those of its terms that are covariates.
-    frame : DataFrame
-        Their columns without missing cells; rows are individuals.
-
-    Returns
-    -------
-    list of Covariate
-        In the order of `labels`. What formulae adds for a complete coding (``herd`` before
-        ``sex:herd``, where that stands alone) is part of the term that needs it.
-
-    Raises
-    ------
-    InputError
-        If a function is not known, or a value is not finite.
-    """
-    model = _model(equation.formula)
-    used = [t for t in model.common_terms if _is_intercept(t) or _label(t) in labels]
-    # Main effects first: formulae adds those that an interaction lacks, even if they follow it.
-    model.common_terms = sorted(used, key=lambda t: len(t.var_names))
-    matrix = _evaluated(model, frame, f"Equation {equation.formula!r}: {', '.join(labels)}")
-    parts: dict[str, list[Any]] = {}
-    waiting: list[Any] = []
-    for term in matrix.terms.values():
-        if not _is_intercept(term):
-            waiting.append(term)
-        if _label(term) in labels:
-            parts[_label(term)], waiting = waiting, []
-    return [_covariate(label, parts[label], matrix) for label in labels]
-
-
-def _evaluated(model: Any, frame: pd.DataFrame, where: str) -> Any:
-    try:
-        with np.errstate(all="ignore"):
-            matrix = DesignMatrices(model, frame, Environment([FUNCTIONS | {"np": np}])).common
-    except KeyError as error:
-        raise InputError(
-            f"{where}: function {error} is not known; functions are {', '.join(FUNCTIONS)}, any of "
-            "NumPy (np.log1p), and those of formulae (C, center, scale, bs, ...)."
-        ) from None
-    except Exception as error:  # whatever a function makes of the data
-        raise InputError(f"{where} cannot be evaluated: {error}.") from None
-    wrong = frame.index[~np.isfinite(matrix.design_matrix).all(axis=1)]
-    if len(wrong):
-        raise InputError(f"{where} cannot be computed for individual {wrong[0]!r}: not finite.")
-    return matrix
-
-
-def _covariate(label: str, parts: list[Any], matrix: Any) -> Covariate:
-    design = np.hstack([matrix.design_matrix[:, matrix.slices[t.name]] for t in parts])
-    levels = tuple(str(level) for term in parts for level in term.labels)
-    components = {c.name: c for term in parts for c in term.components}
-    sources = {name: s for name, c in components.items() if (s := _source(c)) is not None}
-    if len(sources) < len(components):
-        return Covariate(label, design.astype(float), levels, None, {})
-    products = [
-        p for term in parts for p in product(*(_columns(c, sources) for c in term.components))
-    ]
-    factors = {sources[c.name]: c.levels for c in components.values() if c.kind == "categoric"}
-    return Covariate(label, design.astype(float), levels, tuple(products), factors)
-
-
-def _source(component: Any) -> str | None:
-    """The column that a part of an interaction is, plain or as a factor ``C(...)``; else None."""
-    if type(component).__name__ == "Variable":
-        return component.name
-    return next(iter(component.var_names)) if _nested_calls(component.name) == ("C",) else None
-
-
-def _columns(component: Any, sources: Mapping[str, str]) -> list[tuple[str, Any]]:
-    name = sources[component.name]
-    if component.kind == "numeric":
-        return [(name, None)]
-    # Treatment coding: an indicator of each level, but the first where others say the same.
-    levels = component.levels if component.spans_intercept else component.levels[1:]
-    return [(name, level) for level in levels]

@@ -18,8 +18,8 @@ from nnmm_pymc.build import edge_name
 from nnmm_pymc.kernels.genotypes import genetic_values
 
 if TYPE_CHECKING:
+    from nnmm_pymc.edges import Node
     from nnmm_pymc.network import Network
-    from nnmm_pymc.nodes import Node
 
 __all__ = ["align_latent_nodes"]
 
@@ -65,8 +65,8 @@ def _signed_variables(node: Node, nodes: list[Node]) -> tuple[set[str], bool]:
     """Variables that change sign with their node, and whether the network allows it at all."""
     signed = {f"{node.name}_Intercept", *(f"{node.name}_{c.label}" for c in node.covariates)}
     signed |= {f"{node.name}_missing_mean"}
-    for edge in node.markers:
-        signed |= {f"{node.name}_{edge.label}", f"{node.name}_{edge.label}_mean"}
+    for label in [e.label for e in node.markers] + [e.label for e in node.random]:
+        signed |= {f"{node.name}_{label}", f"{node.name}_{label}_mean"}
     reflectable = True
     for child in nodes:
         for link in child.parents:

@@ -12,8 +12,8 @@ from nnmm_pymc.node_priors import is_deterministic, node_priors
 from nnmm_pymc.record import EFFECT_DRAWS_BYTES
 
 if TYPE_CHECKING:
+    from nnmm_pymc.edges import MarkerEdge
     from nnmm_pymc.network import Network
-    from nnmm_pymc.nodes import MarkerEdge
 
 __all__ = ["smooth_effects", "to_effect_draws", "to_marker_space"]
 

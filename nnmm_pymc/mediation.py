@@ -27,7 +27,8 @@ from nnmm_pymc.description import (
 )
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.io import read_genotypes
-from nnmm_pymc.merit import Batch, Functions, NodeMoments, match_markers, merit_draws
+from nnmm_pymc.marker_matching import match_markers
+from nnmm_pymc.merit import Batch, Functions, NodeMoments, merit_draws
 from nnmm_pymc.prediction import _by_layer, _genotype_layers
 from nnmm_pymc.summarise import tails
 
@@ -95,7 +96,7 @@ def mediated_heritability(
         Columns part and layer:
 
         - total: the breeding values;
-        - direct: marker terms of the trait's own equation;
+        - direct: marker terms, and pedigree effects, of the trait's own equation;
         - mediated: through omics; through all of them first, then, where there are several layers,
           through each alone (functions of your own count as a layer "functions");
         - covariance: twice that of direct and mediated, so that it, direct and mediated sum to the
@@ -202,7 +203,7 @@ def _brought(
 ) -> list[Brought]:
     """What reaches each column of a node, but for constants."""
     columns: list[Brought] = [{} for _ in node.columns]
-    for name, layer in node.markers.items():
+    for name, layer in node.genetic.items():
         for t, brought in enumerate(columns):
             brought[layer, "direct"] = batch.genetic[name][..., t]
     for parent in node.parents:
@@ -242,7 +243,7 @@ def _split(node: NodeDescription, brought: Brought, merit: np.ndarray) -> Parts:
     layers: dict[str, np.ndarray] = {}
     for (layer, _), values in brought.items():
         layers[layer] = layers.get(layer, 0.0) + values
-    direct = sum((layers.pop(layer) for layer in node.markers.values()), np.zeros_like(merit))
+    direct = sum((layers.pop(layer) for layer in node.genetic.values()), np.zeros_like(merit))
     total, alone = merit.var(axis=1), direct.var(axis=1)
     parts = {("total", ""): total, ("direct", ""): alone}
     if layers:

@@ -2,19 +2,21 @@
 
 The breeding value of an individual for a node is the mean of the node given the genotype,
 
-    E[z_k | x] = mu_k + covariates at their mean + sum_j x_j a_jk
-    E[y_t | x] = b_t + sum_k w_kt E[g(z_k) | x] + sum_j x_j d_jt
+    E[z_k | x] = mu_k + covariates at their mean + sum_j x_j a_jk + u_k
+    E[y_t | x] = b_t + sum_k w_kt E[g(z_k) | x] + sum_j x_j d_jt + u_t
     z_k | x ~ N(E[z_k | x], sigma_k^2)
 
-so intercepts and the bend of g over the residuals of the omics are in it. JWAS reports
-``sum_k w_k g(sum_j x_j a_jk)``: without the intercept of the omics, and g at the mean instead of
-the mean of g; with an identity activation the two differ by a constant.
+with u the individual's own effect where the equation has a pedigree or precision matrix; other
+random effects (herds, dams) have mean zero and add their variance to sigma^2. So intercepts and the
+bend of g over the residuals of the omics are in it. JWAS reports ``sum_k w_k g(sum_j x_j a_jk)``:
+without the intercept of the omics, and g at the mean instead of the mean of g; with an identity
+activation the two differ by a constant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,8 +34,16 @@ from nnmm_pymc.description import (
 )
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.functions import NodeFunction
+from nnmm_pymc.level_draws import level_means, level_spread, member_positions
 
-__all__ = ["Batch", "NodeMoments", "match_markers", "merit_draws", "phenotype_draws"]
+__all__ = [
+    "Batch",
+    "NodeMoments",
+    "merit_draws",
+    "node_moments",
+    "noise_variance",
+    "phenotype_draws",
+]
 
 Functions = Mapping[str, Callable[..., Any]]
 
@@ -51,81 +61,23 @@ class NodeMoments:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Parameters of some posterior draws, the leading axis running over the draws."""
+    """Parameters of some posterior draws, the leading axis running over the draws.
+
+    `genetic` has what markers, and the individual's own random effects, add to each individual;
+    `effects` the random effects of other levels, (draw, level, column).
+    """
 
     index: np.ndarray
     parameters: dict[str, np.ndarray]
     genetic: dict[str, np.ndarray]
-
-
-def match_markers(genotypes: Genotypes, result: xr.DataTree, layer: str) -> Genotypes:
-    """Genotypes with the markers of the fit, in its order and centred as in it.
-
-    A marker of the fit that the new genotypes lack is imputed by its mean, as a missing call is.
-    Where alleles are known (PLINK) a dosage of the other allele is turned; text files must count
-    the allele that the fit counted.
-    """
-    constants = result["constant_data"].dataset
-    name = f"{layer}_mean_dosage"
-    wanted = constants[name][constants[name].dims[0]].to_index().astype(str)
-    mean = constants[name].to_numpy()
-    position = genotypes.markers.get_indexer(wanted)
-    if (position < 0).all():
-        raise InputError(
-            f"{genotypes.source}: none of its markers (first: {genotypes.markers[0]!r}) is in the "
-            f"fit (first: {wanted[0]!r}); check the marker names."
-        )
-    dosages = genotypes.dosages[np.maximum(position, 0)]
-    if dosages.dtype == np.int8:
-        dosages[position < 0] = MISSING
-    else:
-        dosages[position < 0] = np.nan
-        dosages = np.where(np.isnan(dosages), mean[:, None], dosages).astype(np.float32)
-    swapped = _swapped_alleles(genotypes, constants, layer, wanted) & (position >= 0)
-    if swapped.any():
-        count = dosages[swapped]
-        missing = count < 0 if dosages.dtype == np.int8 else np.zeros(count.shape, bool)
-        dosages[swapped] = np.where(missing, count, 2 - count)
-    return Genotypes(
-        np.ascontiguousarray(dosages),
-        genotypes.individuals,
-        wanted,
-        mean,
-        genotypes.report,
-        None,
-        genotypes.source,
-    )
-
-
-def _swapped_alleles(
-    genotypes: Genotypes, constants: xr.Dataset, layer: str, wanted: pd.Index
-) -> np.ndarray:
-    """Markers whose dosage counts the other allele than in the fit (PLINK counts the minor one)."""
-    if genotypes.info is None or f"{layer}_effect_allele" not in constants:
-        return np.zeros(len(wanted), bool)
-    info = genotypes.info.reindex(wanted)
-    absent = info["effect_allele"].isna().to_numpy()
-    new = [info[f"{which}_allele"].astype(str).to_numpy() for which in ("effect", "other")]
-    old = [constants[f"{layer}_{which}_allele"].to_numpy() for which in ("effect", "other")]
-
-    def agree(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return (a == b) | (a == "0") | (b == "0")  # 0: the allele was not seen in that file
-
-    same = agree(new[0], old[0]) & agree(new[1], old[1])
-    swapped = agree(new[0], old[1]) & agree(new[1], old[0]) & ~same
-    strange = ~(same | swapped | absent)
-    if strange.any():
-        j = int(np.argmax(strange))
-        raise InputError(
-            f"{genotypes.source}: marker {wanted[j]!r} has alleles {new[0][j]}/{new[1][j]}, in the "
-            f"fit {old[0][j]}/{old[1][j]} ({strange.sum()} such markers); bring them to one strand "
-            "or leave them out."
-        )
-    return swapped & ~absent
+    effects: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def _batches(
-    result: xr.DataTree, nodes: list[NodeDescription], genotypes: Mapping[str, Genotypes]
+    result: xr.DataTree,
+    nodes: list[NodeDescription],
+    genotypes: Mapping[str, Genotypes],
+    individuals: pd.Index | None,
 ) -> Iterator[Batch]:
     """Thinned posterior draws with the genetic values they give, some at a time."""
     effects: Any = result["effect_draws"].dataset if "effect_draws" in result.children else None
@@ -135,17 +87,29 @@ def _batches(
     n_draws = posterior.sizes["chain"] * posterior.sizes["draw"]
     names = parameter_names(nodes)
     flat = {name: _flat(_stored(posterior, name)) for name in names}
-    n = max((g.n for g in genotypes.values()), default=1)
+    random = {name: r for node in nodes for name, r in node.random.items()}
+    drawn = {name: _flat(effects[name]) for name in random}
+    own = {
+        name: member_positions(effects[name], r, individuals)
+        for name, r in random.items()
+        if r.genetic
+    }
+    n = max([g.n for g in genotypes.values()] + [len(rows) for rows in own.values()], default=1)
     width = max((len(node.columns) for node in nodes), default=1)
     size = max(1, min(n_draws, BATCH_ELEMENTS // max(1, n * width)))
     for start in range(0, n_draws, size):
         index = np.arange(start, min(n_draws, start + size))
-        genetic = {}
+        genetic = {name: drawn[name][index][:, rows] for name, rows in own.items()}
         for node in nodes:
             for name, layer in node.markers.items():
                 draws = _flat(effects[name])[index]
                 genetic[name] = _genetic_values(genotypes[layer], draws)
-        yield Batch(index, {k: v[index] for k, v in flat.items()}, genetic)
+        yield Batch(
+            index,
+            {k: v[index] for k, v in flat.items()},
+            genetic,
+            {name: drawn[name][index] for name in random if name not in own},
+        )
 
 
 def _stored(posterior: xr.Dataset, name: str) -> xr.DataArray:
@@ -177,11 +141,6 @@ def _genetic_values(genotypes: Genotypes, effects: np.ndarray) -> np.ndarray:
     return out.reshape(genotypes.n, n_draws, k).transpose(1, 0, 2).astype(np.float64)
 
 
-def _residual_variance(node: NodeDescription, batch: Batch) -> np.ndarray:
-    value = batch.parameters[node.residual_variance]
-    return np.broadcast_to(value.reshape(len(value), -1), (len(value), len(node.columns)))
-
-
 def _linear(
     node: NodeDescription, batch: Batch, n: int, designs: Mapping[str, np.ndarray] | None = None
 ) -> np.ndarray:
@@ -193,9 +152,28 @@ def _linear(
     for name, covariate in node.covariates.items():
         design = (designs or {}).get(name, np.array([covariate.average]))
         mean += design @ _matrices(batch.parameters[name], design.shape[1], len(node.columns))
-    for name in node.markers:
+    for name in node.genetic:
         mean += batch.genetic[name]
+    for name, random in node.random.items():
+        if name in (designs or {}) and not random.genetic:
+            mean += level_means(batch.effects[name], (designs or {})[name])
     return mean
+
+
+def noise_variance(
+    node: NodeDescription, batch: Batch, n: int, designs: Mapping[str, np.ndarray] | None = None
+) -> np.ndarray:
+    """Variance of a node given its parents, (draw, individual, column).
+
+    The residual's, and that of random effects of levels that are not known.
+    """
+    value = batch.parameters[node.residual_variance]
+    variance = np.zeros((len(value), n, len(node.columns))) + value.reshape(len(value), 1, -1)
+    for name, random in node.random.items():
+        if not random.genetic:
+            own = batch.parameters[random.variance].reshape(len(value), 1, -1)
+            variance += own * level_spread(random, n, (designs or {}).get(name))
+    return variance
 
 
 def _weights(parent: ParentDescription, batch: Batch, width: int) -> np.ndarray:
@@ -216,6 +194,7 @@ def node_moments(
     n: int,
     observed: Mapping[str, np.ndarray] | None = None,
     functions: Functions | None = None,
+    designs: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, NodeMoments]:
     """Mean and variance of every node given genotypes, and given what is `observed` of it.
 
@@ -224,8 +203,8 @@ def node_moments(
     """
     moments: dict[str, NodeMoments] = {}
     for node in nodes:
-        mean = _linear(node, batch, n)
-        variance = np.repeat(_residual_variance(node, batch)[:, None, :], n, axis=1)
+        mean = _linear(node, batch, n, designs)
+        variance = noise_variance(node, batch, n, designs)
         for parent in node.parents:
             inner = moments[parent.node]
             centre, scale = np.asarray(parent.centre), np.asarray(parent.scale)
@@ -279,6 +258,7 @@ def merit_draws(
     genotypes: Mapping[str, Genotypes],
     observed: Mapping[str, np.ndarray] | None = None,
     functions: Functions | None = None,
+    individuals: pd.Index | None = None,
 ) -> Iterator[tuple[Batch, dict[str, NodeMoments]]]:
     """Moments of every node for batches of posterior draws.
 
@@ -292,12 +272,22 @@ def merit_draws(
         Known values, NaN where unknown.
     functions : mapping from name to callable, optional
         The network's functions of a user's own.
+    individuals : pandas.Index, optional
+        Whose pedigree effects are meant: those of the genotypes by default, or all members.
+
+    Raises
+    ------
+    InputError
+        An individual is not in the pedigree of the fit.
     """
     nodes = read_description(result)
-    n = max((g.n for g in genotypes.values()), default=0)
+    if individuals is None and genotypes:
+        individuals = next(iter(genotypes.values())).individuals
+    n = 0 if individuals is None else len(individuals)
     if not n and observed:
         n = max(len(v) for v in observed.values())
-    for batch in _batches(result, nodes, genotypes):
+    for batch in _batches(result, nodes, genotypes, individuals):
+        n = next((values.shape[1] for values in batch.genetic.values()), n)
         yield batch, node_moments(nodes, batch, n, observed, functions)
 
 
@@ -323,7 +313,8 @@ def phenotype_draws(
     observed : mapping from node to (individual, column) array
         Known values, which are held; NaN where unknown.
     designs : mapping from variable to (individual, design column) array
-        Covariates; others are at their average in the fit.
+        Covariates, others are at their average in the fit; and levels and multipliers of random
+        effects (`nnmm_pymc.level_draws`), others being new levels.
     rng : Generator
     functions : mapping from name to callable, optional
         The network's functions of a user's own.
@@ -351,7 +342,7 @@ def phenotype_draws(
                 out = function.evaluate(at, own)
                 weights = batch.parameters[described.weights][d]
                 mean[d] += out @ weights.reshape(-1, len(node.columns))
-        sd = np.sqrt(_residual_variance(node, batch))[:, None, :]
+        sd = np.sqrt(noise_variance(node, batch, n, designs))
         value = mean + sd * rng.standard_normal(mean.shape)
         if node.name in observed:
             value = np.where(np.isnan(observed[node.name]), value, observed[node.name])

@@ -1,7 +1,7 @@
 """The TOML of a network without data: its tables to equations, and equations to its text.
 
 Reading never executes code: priors are looked up by name, and a formula may call only the functions
-listed here (formulae would look any other up in Python).
+that `nnmm_pymc.model_formula` lists.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from nnmm_pymc.alphabet import MarkerGroups, MarkerPrior
 from nnmm_pymc.data import LatentNodes, latent
 from nnmm_pymc.data.names import short
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.formula import ACTIVATIONS, Equation
+from nnmm_pymc.formula import Equation
+from nnmm_pymc.model_formula import check_formula
 from nnmm_pymc.priors import Prior
 
 if TYPE_CHECKING:
@@ -29,12 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MARKER_PRIORS", "read_model", "write_model"]
 
-FILE_KEYS = ("name", "summary", "references", "latent", "partial", "equation")
-EQUATION_KEYS = ("formula", "priors", "family")
-#: Functions of one word that a formula in a file may call.
-FUNCTIONS = (*ACTIVATIONS, "scale", "center", "standardize", "C")
-#: Calls of the functions of two words.
-PAIR_CALL = re.compile(rf"\b({'|'.join(activations.FUNCTIONS)})\s*\(\s*\w+\s*,\s*\w+\s*\)")
+FILE_KEYS = ("name", "summary", "references", "latent", "partial", "kinships", "equation")
+EQUATION_KEYS = ("formula", "priors", "family", "weights", "bounds")
 #: Priors of marker effects by the name that a file calls them.
 MARKER_PRIORS = {
     name: value
@@ -58,7 +55,10 @@ def read_model(content: Mapping[str, Any], file: str) -> dict[str, Any]:
     equations = content.get("equation")
     if not isinstance(equations, list) or not equations:
         raise InputError(f"{file}: there is no [[equation]]; a network needs at least one.")
-    parsed = tuple(_equation(e, file, f"equation[{k}]") for k, e in enumerate(equations, start=1))
+    kinships = _texts(content, "kinships", file)
+    parsed = tuple(
+        _equation(e, kinships, file, f"equation[{k}]") for k, e in enumerate(equations, start=1)
+    )
     partial = _texts(content, "partial", file)
     left_sides = ["+".join(e.left) for e in parsed]
     for name in partial:
@@ -74,6 +74,7 @@ def read_model(content: Mapping[str, Any], file: str) -> dict[str, Any]:
         "equations": parsed,
         "latent": _latent(content.get("latent", {}), file),
         "partial": partial,
+        "kinships": kinships,
     }
 
 
@@ -111,38 +112,24 @@ def _check_keys(table: Any, known: Sequence[str], file: str, where: str) -> None
             raise InputError(f"{file}: key {place!r} is not known; keys here are {choices}.")
 
 
-def _equation(table: Any, file: str, where: str) -> Equation:
+def _equation(table: Any, kinships: Sequence[str], file: str, where: str) -> Equation:
     _check_keys(table, EQUATION_KEYS, file, where)
     formula = table.get("formula")
     if not isinstance(formula, str):
         raise InputError(f"{file}: key '{where}.formula' must be there and be a text.")
-    _check_formula(formula, file, where)
+    check_formula(formula, kinships, f"{file}: key '{where}.formula'")
     given = table.get("priors", {})
     if not isinstance(given, dict):
         raise InputError(f"{file}: key '{where}.priors' must be a table.")
     priors = {k: _term_prior(v, file, f"{where}.priors.{k}") for k, v in given.items()}
     try:
-        return Equation(formula, priors=priors, family=table.get("family", "gaussian"))
+        family, weights = table.get("family", "gaussian"), table.get("weights")
+        bounds = _texts(table, "bounds", file) or None
+        if bounds is not None and len(bounds) != 2:
+            raise InputError(f"{file}: key '{where}.bounds' must be two columns.")
+        return Equation(formula, priors, family=family, weights=weights, bounds=bounds)
     except InputError as error:
         raise InputError(f"{file}: {where}: {error}") from None
-
-
-def _check_formula(formula: str, file: str, where: str) -> None:
-    """Names, operators and calls of known functions only: nothing in it may run as Python."""
-    formula = PAIR_CALL.sub(r"\1", formula)
-    odd = re.search(r"[^\w\s~+\-*:()]", formula) or re.search(r"\)\s*\(", formula)
-    if odd:
-        raise InputError(
-            f"{file}: key '{where}.formula': {odd[0]!r} is not allowed in a file; use names, "
-            "'+', '-', ':', '*' and functions."
-        )
-    for function in re.findall(r"(\w+)\s*\(", formula):
-        if function not in FUNCTIONS:
-            raise InputError(
-                f"{file}: key '{where}.formula': function {function!r} is not allowed in a file; "
-                f"use {', '.join(FUNCTIONS)}, and of two omics "
-                f"{', '.join(activations.FUNCTIONS)}."
-            )
 
 
 def _term_prior(value: Any, file: str, where: str) -> Any:
@@ -276,6 +263,8 @@ def write_model(model: NetworkDescription, file: str) -> str:
     partial = [k for k, e in left.items() if k in model.partial or e.connections is not None]
     if partial:
         head["partial"] = partial
+    if model.kinships:
+        head["kinships"] = model.kinships
     lines = [f"{key} = {_toml(value, file)}" for key, value in head.items()]
     if model.latent:
         lines.append(f"latent = {_table(model.latent, file)}")
@@ -294,6 +283,10 @@ def _equation_lines(equation: Equation, file: str) -> list[str]:
     lines = ["", "[[equation]]", f"formula = {_toml(equation.formula, file)}"]
     if equation.family != "gaussian":
         lines.append(f"family = {_toml(equation.family, file)}")
+    if equation.bounds is not None:
+        lines.append(f"bounds = {_toml(equation.bounds, file)}")
+    if equation.weights is not None:
+        lines.append(f"weights = {_toml(equation.weights, file)}")
     for term, prior in equation.priors.items():
         where = f"prior of {term!r} in {equation.formula!r}"
         lines.append(f"priors.{_key(term)} = {_toml(prior, f'{file}: {where}')}")

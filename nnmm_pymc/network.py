@@ -14,10 +14,14 @@ import pandas as pd
 from nnmm_pymc.alphabet import MarkerGroups, MarkerPrior
 from nnmm_pymc.build import build_model
 from nnmm_pymc.data import Alignment, Genotypes, LatentNodes, Table, align
+from nnmm_pymc.data.pedigree import Pedigree
+from nnmm_pymc.data.precision import Precision
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.fit import fit_network
 from nnmm_pymc.formula import Equation
 from nnmm_pymc.io import read_genotypes, read_table
+from nnmm_pymc.io.pedigrees import has_parents, read_pedigree
+from nnmm_pymc.io.records import read_records
 from nnmm_pymc.node_priors import node_priors
 from nnmm_pymc.nodes import Node, resolve
 from nnmm_pymc.prediction import predict_network
@@ -38,14 +42,22 @@ class Layer:
     ----------
     name : str
         How equations call it.
-    data : Genotypes, DataFrame, array, path, or `latent` nodes
+    data : Genotypes, DataFrame, array, path, Pedigree, Precision, or `latent` nodes
         Rows are individuals, their IDs the index (of a file: the first column). A layer that no
-        equation has on its left, but that stands alone on a right side, is read as genotypes
-        (`read_genotypes`); any other as a table (`read_table`), missing cells being NaN.
+        equation has on its left, but that stands alone on a right side, is read as a pedigree
+        (`read_pedigree`) if it has columns of sires and dams, else as genotypes
+        (`read_genotypes`); any other as a table (`read_table`), missing cells being NaN. Members of
+        a pedigree or precision matrix need no other data: they connect those that have some.
+    individual : str, optional
+        Column of a table whose rows are records, any number of each individual: it says of whom.
+        Random effects of that column, ``(1|cow)``, are the permanent environment; a pedigree's and
+        markers' are those of the individual, repeated over its records. Nothing can depend on such
+        a layer.
     """
 
     name: str
     data: Any
+    individual: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -61,7 +73,7 @@ class Layer:
 def _short(data: Any) -> str:
     if isinstance(data, str | os.PathLike):
         return repr(str(data))
-    shown = isinstance(data, Genotypes | Table | int | float)
+    shown = isinstance(data, Genotypes | Table | Pedigree | Precision | int | float)
     return repr(data) if shown else f"<{type(data).__name__}>"
 
 
@@ -89,6 +101,8 @@ class Network:
     ----------
     alignment : Alignment
         Who is in which table, who was dropped and why.
+    tables, kinships : dict
+        What was read by layer: genotypes and tables, and pedigrees and precision matrices.
     nodes : list of Node
         The left sides of the equations, parents before children.
     individuals : pandas.Index
@@ -129,7 +143,9 @@ class Network:
         if not self.equations:
             raise InputError("A network needs at least one equation.")
         measured = [x for x in self.layers if not isinstance(x.data, LatentNodes)]
-        self.tables = {layer.name: self._read(layer) for layer in measured}
+        read = {layer.name: self._read(layer) for layer in measured}
+        self.kinships = {k: x for k, x in read.items() if isinstance(x, Pedigree | Precision)}
+        self.tables = {k: x for k, x in read.items() if isinstance(x, Genotypes | Table)}
         self.alignment: Alignment = align(self.tables)
         for layer in self.layers:
             if isinstance(layer.data, LatentNodes):
@@ -137,15 +153,20 @@ class Network:
         self.nodes: list[Node]
         self.individuals: pd.Index
         self.nodes, self.individuals = resolve(
-            self.tables, self.equations, self.alignment.individuals
+            {**self.tables, **self.kinships}, self.equations, self.alignment.individuals
         )
 
-    def _read(self, layer: Layer) -> Genotypes | Table:
-        if isinstance(layer.data, Genotypes | Table):
+    def _read(self, layer: Layer) -> Genotypes | Table | Pedigree | Precision:
+        if layer.individual is not None:
+            return read_records(layer.data, layer.individual, name=layer.name)
+        if isinstance(layer.data, Genotypes | Table | Pedigree | Precision):
             return layer.data
         left = {name for e in self.equations for name in e.left}
-        right = {name for e in self.equations for t in e.terms for name in t.names}
+        terms = [t for e in self.equations for t in e.terms]
+        right = {name for t in terms for name in (*t.names, *t.functions)}
         if layer.name in right and layer.name not in left:
+            if has_parents(layer.data):
+                return read_pedigree(layer.data)
             return read_genotypes(layer.data)
         return read_table(layer.data, name=layer.name)
 
@@ -217,7 +238,7 @@ class Network:
     def predict(
         self,
         result: xr.DataTree,
-        genotypes: Any,
+        genotypes: Any = None,
         omics: Any = None,
         covariates: Any = None,
         *,

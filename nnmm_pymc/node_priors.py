@@ -11,9 +11,10 @@ from nnmm_pymc.activations import NUMPY_ACTIVATIONS
 from nnmm_pymc.alphabet import RRBLUP, MarkerGroups, MarkerPrior
 from nnmm_pymc.data import MISSING, Genotypes
 from nnmm_pymc.defaults import EffectData, complete, variance_prior
+from nnmm_pymc.edges import FunctionEdge, MarkerEdge, Node, ParentEdge, RandomEdge, node_called
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.families import THRESHOLD, liability_scale
 from nnmm_pymc.functions import NodeFunction
-from nnmm_pymc.nodes import FunctionEdge, MarkerEdge, Node, ParentEdge, node_called
 from nnmm_pymc.priors import Prior
 
 __all__ = [
@@ -41,6 +42,9 @@ def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
       act linearly and the intercepts of their children say the same;
     - residual variance: InverseGamma(df/2, (df - 2) V/4), df = 5: mean V/2, the other half of V
       being left to the genetic terms and parents;
+    - variance of random effects: Gamma(1/2, 1/V), the square of a half-normal standard deviation,
+      with mean V/2 (a small variance is not excluded, as an inverse gamma would); V over the mean
+      square of its covariate for a random slope;
     - marker effects, and weights with a prior of marker effects: see `MarkerPrior`.
     """
     given = _given(node)
@@ -74,13 +78,28 @@ def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
         centred: Any = 0.0 if _acts_linearly(node, nodes) else Prior("Normal", mu=0.0, sigma=1.0)
         priors["Intercept"] = given.get("Intercept", centred)
         priors["residual_variance"] = given.get("residual_variance", 0.5 * variance)
+    elif node.equation.family in THRESHOLD:
+        priors["residual_variance"] = 1.0
     else:
         default = variance_prior(0.5 * variance)
         priors["residual_variance"] = given.get("residual_variance", default)
+    for random in node.random:
+        rate = max(random.mean_square, 1e-12) / variance
+        default = Prior("Gamma", alpha=0.5, beta=rate)
+        priors[random.label] = _of_variance(given.get(random.label, default), random, node)
     for edge in node.markers:
         prior = given.get(edge.label, RRBLUP())
         priors[edge.label] = _completed(prior, marker_data(edge, node), node)
     return priors
+
+
+def _of_variance(prior: Any, edge: RandomEdge, node: Node) -> Any:
+    if is_selection(prior):
+        raise InputError(
+            f"Equation {node.equation.formula!r}: the prior of the random effects {edge.label!r} "
+            f"is {prior!r}; give one of their variance, such as Prior('HalfNormal', sigma=1)."
+        )
+    return prior
 
 
 def node_function(edge: FunctionEdge) -> NodeFunction:
@@ -170,7 +189,12 @@ def weight_data(link: ParentEdge, node: Node, parent: Node) -> EffectData:
 
 
 def column_scale(node: Node) -> tuple[np.ndarray, np.ndarray]:
-    """Observed mean and standard deviation of each column; 0 and 1 where nothing is observed."""
+    """Observed mean and standard deviation of each column; 0 and 1 where nothing is observed.
+
+    Of a family with liabilities, those of the liabilities (`liability_scale`).
+    """
+    if node.equation.family in (*THRESHOLD, "poisson"):
+        return liability_scale(node)
     with np.errstate(all="ignore"):
         count = (~np.isnan(node.observed)).sum(axis=0)
         centre = np.where(count > 0, np.nansum(node.observed, axis=0) / np.maximum(count, 1), 0.0)

@@ -6,138 +6,48 @@ Here names become layers, columns, dims, masks and arrays; nothing of PyMC yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from nnmm_pymc.activations import FUNCTIONS
-from nnmm_pymc.connections import check_connections_used, connection_mask
-from nnmm_pymc.data import (
-    GenomicRelationship,
-    Genotypes,
-    LatentTable,
-    Relationship,
-    Table,
-    genomic_relationship,
-)
+from nnmm_pymc.connections import check_connections_used
+from nnmm_pymc.data import Genotypes, LatentTable, Table
+from nnmm_pymc.data.pedigree import Pedigree
+from nnmm_pymc.data.precision import Precision
+from nnmm_pymc.data.records import RecordTable
+from nnmm_pymc.edges import Node
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.formula import ACTIVATIONS, Covariate, Equation, Term, code_covariates
+from nnmm_pymc.families import check_family, code_values
+from nnmm_pymc.formula import Equation
+from nnmm_pymc.grouping import check_levels, is_random, table_of
+from nnmm_pymc.record_rows import (
+    check_records,
+    keep_rows,
+    known_weights,
+    of_owners,
+    record_node,
+)
+from nnmm_pymc.right_side import add_right_side, matching_nodes
 
-__all__ = ["MarkerEdge", "Node", "ParentEdge", "node_called", "resolve"]
+__all__ = ["resolve"]
 
-RESERVED = {"individual", "marker", "omic", "trait", "chain", "draw", "sample"}
-
-
-@dataclass(frozen=True, eq=False)
-class MarkerEdge:
-    """Markers of a genotype layer that reach the columns of a node."""
-
-    label: str
-    layer: str
-    genotypes: Genotypes
-    dim: str
-    mask: np.ndarray | None
-
-    @cached_property
-    def relationship(self) -> GenomicRelationship | None:
-        """Genomic relationship of the individuals; none where the layer is a relationship."""
-        if isinstance(self.genotypes, Relationship):
-            return None
-        return genomic_relationship(self.genotypes)
-
-
-@dataclass(frozen=True, eq=False)
-class ParentEdge:
-    """A function of other nodes' columns that enters with weights."""
-
-    label: str
-    node: str
-    columns: tuple[str, ...]
-    activation: str
-    scaled: bool
-    mask: np.ndarray | None
-
-
-@dataclass(frozen=True, eq=False)
-class FunctionEdge:
-    """A function of a user's own whose outputs enter with weights.
-
-    Attributes
-    ----------
-    label : str
-        As written.
-    name : str
-        Name of the function.
-    function : callable
-    arguments : tuple of (str, tuple of str, bool)
-        Node and columns of each argument, and whether it is a layer (a matrix).
-    """
-
-    label: str
-    name: str
-    function: Callable[..., Any]
-    arguments: tuple[tuple[str, tuple[str, ...], bool], ...]
-
-
-@dataclass(eq=False)
-class Node:
-    """The left side of one equation.
-
-    Attributes
-    ----------
-    name : str
-        The left side as written; prefix of the node's variables.
-    dim : str
-        Dim of its columns: ``omic`` or ``trait``, with the name before it if there are several.
-    observed : (individual, column) array
-        NaN where missing.
-    latent : (individual, column) array of bool
-        Missing cells that something observed depends on: unknowns of the model. Other missing
-        cells carry no information and are left out of it.
-    """
-
-    name: str
-    layer: str
-    columns: tuple[str, ...]
-    dim: str
-    equation: Equation
-    observed: np.ndarray
-    terminal: bool = True
-    latent: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
-    markers: list[MarkerEdge] = field(default_factory=list)
-    parents: list[ParentEdge] = field(default_factory=list)
-    functions: list[FunctionEdge] = field(default_factory=list)
-    covariates: list[Covariate] = field(default_factory=list)
-
-    @property
-    def hidden(self) -> bool:
-        """Whether the node is latent: without any observed cell."""
-        return bool(np.isnan(self.observed).all())
-
-    @property
-    def n_genetic_terms(self) -> int:
-        """Terms that share the prior heritability."""
-        return max(1, len(self.markers))
-
-
-def node_called(nodes: Sequence[Node], name: str) -> Node:
-    """The node of this name."""
-    return next(node for node in nodes if node.name == name)
+RESERVED = {"individual", "record", "marker", "omic", "trait", "chain", "draw", "sample"}
 
 
 def resolve(
-    layers: Mapping[str, Genotypes | Table], equations: tuple[Equation, ...], individuals: pd.Index
+    layers: Mapping[str, Genotypes | Table | Pedigree | Precision],
+    equations: tuple[Equation, ...],
+    individuals: pd.Index,
 ) -> tuple[list[Node], pd.Index]:
     """Turn equations into nodes.
 
     Parameters
     ----------
     layers : mapping
-        Aligned by ID through `individuals`, not by position.
+        Aligned by ID through `individuals`, not by position. Pedigrees and precision matrices have
+        members of their own.
     equations : tuple of Equation
     individuals : pandas.Index
         Individuals that every genotype layer has.
@@ -155,63 +65,61 @@ def resolve(
         For an unknown word, a cycle, a column without variance or data, ...
     """
     nodes = [_left_side(e, layers, individuals) for e in equations]
+    for node in nodes:
+        code_values(node, layers, individuals)
     _check_disjoint(nodes)
     _check_layers_used(layers, nodes)
     keep = np.zeros(len(individuals), bool)
     for node in nodes:
-        keep |= ~np.isnan(node.observed).all(axis=1)
+        present = ~np.isnan(node.observed).all(axis=1)
+        keep |= present if node.records is None else of_owners(node, present, len(individuals))
     if not keep.any():
         raise InputError("No genotyped individual has a value in a column that is modelled.")
     individuals = individuals[keep]
     for node in nodes:
-        node.observed = node.observed[keep]
-    parents = {node.name: _parent_nodes(node, nodes) for node in nodes}
+        keep_rows(node, keep)
+    parents = {node.name: _parent_nodes(node, nodes, layers) for node in nodes}
     nodes = _sorted(nodes, parents)
     _name_dims(nodes)
     genotypes = {k: g.take(individuals) for k, g in layers.items() if isinstance(g, Genotypes)}
     for node in nodes:
-        _right_side(node, nodes, {**layers, **genotypes}, individuals)
+        check_records(node)
+        check_family(node)
+        add_right_side(node, nodes, {**layers, **genotypes}, individuals)
         check_connections_used(node)
-    _mark_latent(nodes)
+    _mark_latent(nodes, len(individuals))
+    check_levels(nodes, individuals)
+    for node in nodes:
+        node.weights = known_weights(node, layers, individuals)
     _check_variation(nodes, layers)
     return nodes, individuals
 
 
 def _left_side(equation: Equation, layers: Mapping[str, Any], individuals: pd.Index) -> Node:
     left = equation.left
+    columns: tuple[str, ...]
     if len(left) == 1 and left[0] in layers:
-        layer, columns = left[0], tuple(layers[left[0]].frame.columns)
+        layer, columns = left[0], ()
     else:
-        owners = {name: _table_of(name, layers, equation) for name in left}
+        owners = {name: table_of(name, layers, equation) for name in left}
         if len(set(owners.values())) > 1:
             raise InputError(
                 f"Equation {equation.formula!r}: the columns left of '~' are of different layers."
             )
         layer, columns = owners[left[0]], left
     table = layers[layer]
-    if isinstance(table, Genotypes):
-        raise InputError(f"Equation {equation.formula!r}: genotype layer {layer!r} has no model.")
+    if not isinstance(table, Table):
+        kind = "genotype" if isinstance(table, Genotypes) else "relationship"
+        raise InputError(f"Equation {equation.formula!r}: {kind} layer {layer!r} has no model.")
+    columns = columns or tuple(table.frame.columns)
+    if isinstance(table, RecordTable):
+        several = sum(isinstance(t, RecordTable) for t in layers.values()) > 1
+        dim = f"{layer}_record" if several else "record"
+        return record_node(equation, layer, table, columns, individuals, dim)
     frame = Table(table.frame.reindex(individuals), table.source).frame
     table.numeric(columns)
     observed = frame[list(columns)].to_numpy(np.float64)
     return Node("+".join(left), layer, columns, "", equation, observed)
-
-
-def _table_of(name: str, layers: Mapping[str, Any], equation: Equation) -> str:
-    """Layer of which `name` is a column."""
-    owners = [k for k, t in layers.items() if isinstance(t, Table) and name in t.frame.columns]
-    if len(owners) == 1:
-        return owners[0]
-    if owners:
-        raise InputError(
-            f"Equation {equation.formula!r}: column {name!r} is in layers {', '.join(owners)}; "
-            "rename it in all but one."
-        )
-    tables = [k for k, t in layers.items() if isinstance(t, Table)]
-    raise InputError(
-        f"Equation {equation.formula!r}: {name!r} is neither a layer ({', '.join(layers)}) nor a "
-        f"column of {', '.join(tables) or 'any table'}."
-    )
 
 
 def _check_disjoint(nodes: list[Node]) -> None:
@@ -230,21 +138,17 @@ def _check_layers_used(layers: Mapping[str, Any], nodes: list[Node]) -> None:
     for name, layer in layers.items():
         if name in RESERVED:
             raise InputError(f"Layer name {name!r} is kept for dims; choose another.")
-        words = {n for node in nodes for t in node.equation.terms for n in t.names}
-        columns = set() if isinstance(layer, Genotypes) else set(map(str, layer.frame.columns))
+        terms = [t for node in nodes for t in node.equation.terms]
+        words = {n for t in terms for n in (*t.names, *t.functions)}
+        columns = set(map(str, layer.frame.columns)) if isinstance(layer, Table) else set()
         if name not in words and not words & columns and all(n.layer != name for n in nodes):
             formulas = "; ".join(repr(n.equation.formula) for n in nodes)
             raise InputError(f"Layer {name!r} is used by no equation ({formulas}).")
 
 
-def _matching(name: str, nodes: list[Node]) -> list[Node]:
-    """Nodes that a word of a right side means: all of a layer, or the one with the column."""
-    whole = [n for n in nodes if n.layer == name]
-    return whole or [n for n in nodes if name in n.columns]
-
-
-def _parent_nodes(node: Node, nodes: list[Node]) -> list[Node]:
-    return [p for t in node.equation.terms for name in t.names for p in _matching(name, nodes)]
+def _parent_nodes(node: Node, nodes: list[Node], layers: Mapping[str, Any]) -> list[Node]:
+    terms = [t for t in node.equation.terms if not is_random(t, layers)]
+    return [p for t in terms for name in t.names for p in matching_nodes(name, nodes)]
 
 
 def _sorted(nodes: list[Node], parents: dict[str, list[Node]]) -> list[Node]:
@@ -275,127 +179,14 @@ def _name_dims(nodes: list[Node]) -> None:
             node.dim = word if len(group) == 1 else f"{node.name}_{word}"
 
 
-def _right_side(
-    node: Node, nodes: list[Node], layers: Mapping[str, Any], individuals: pd.Index
-) -> None:
-    n_genotypes = sum(isinstance(layer, Genotypes) for layer in layers.values())
-    functions = {**FUNCTIONS, **node.equation.functions}
-    covariates = []
-    for term in node.equation.terms:
-        meant = [name for name in term.names if name in layers or _matching(name, nodes)]
-        if not meant:
-            covariates.append(term)
-            continue
-        call = term.call
-        if call is not None and call[0] in functions and call[0] not in ACTIVATIONS:
-            node.functions.append(_function_edge(term, call, node, nodes, functions))
-            continue
-        if len(term.names) > 1 or (term.label != term.names[0] and not term.functions):
-            raise InputError(
-                f"Equation {node.equation.formula!r}: term {term.label!r} is not understood; "
-                f"{meant[0]!r} enters alone, inside activations ({', '.join(ACTIVATIONS)}), or in "
-                "a function of your own, given as functions={'name': function}."
-            )
-        name = term.names[0]
-        layer = layers.get(name)
-        if isinstance(layer, Genotypes):
-            if term.functions:
-                raise InputError(
-                    f"Equation {node.equation.formula!r}: genotypes enter linearly, write "
-                    f"{name!r} instead of {term.label!r}."
-                )
-            dim = "marker" if n_genotypes == 1 else f"{name}_marker"
-            mask = connection_mask(node, term, tuple(layer.markers), "marker")
-            node.markers.append(MarkerEdge(term.label, name, layer, dim, mask))
-        else:
-            matching = _matching(name, nodes)
-            if not matching:
-                raise InputError(
-                    f"Equation {node.equation.formula!r}: layer {name!r} has no equation of its "
-                    f"own; add one such as '{name} ~ 1 + geno'."
-                )
-            activation, scaled = _activation(term, node)
-            for parent in matching:
-                columns = parent.columns if parent.layer == name else (name,)
-                mask = connection_mask(node, term, columns, "omic")
-                node.parents.append(
-                    ParentEdge(term.label, parent.name, columns, activation, scaled, mask)
-                )
-    if covariates:
-        node.covariates = _covariates(covariates, node, layers, individuals)
-
-
-def _function_edge(
-    term: Term,
-    call: tuple[str, tuple[str, ...]],
-    node: Node,
-    nodes: list[Node],
-    functions: Mapping[str, Callable[..., Any]],
-) -> FunctionEdge:
-    arguments = []
-    for name in call[1]:
-        matching = _matching(name, nodes)
-        if len(matching) != 1:
-            raise InputError(
-                f"Equation {node.equation.formula!r}: argument {name!r} of {call[0]!r} must be a "
-                "layer or column with one equation of its own."
-            )
-        whole = matching[0].layer == name
-        columns = matching[0].columns if whole else (name,)
-        arguments.append((matching[0].name, columns, whole))
-    return FunctionEdge(term.label, call[0], functions[call[0]], tuple(arguments))
-
-
-def _activation(term: Term, node: Node) -> tuple[str, bool]:
-    names = [f for f in term.functions if f != "scale"]
-    scaled = "scale" in term.functions
-    if (
-        len(names) > 1
-        or any(f not in ACTIVATIONS for f in names)
-        or (scaled and term.functions.index("scale") != len(term.functions) - 1)
-    ):
-        raise InputError(
-            f"Equation {node.equation.formula!r}: {term.label!r} is not understood; activations "
-            f"are {', '.join(ACTIVATIONS)}, with scale() innermost."
-        )
-    return (names[0] if names else "identity"), scaled
-
-
-def _covariates(
-    terms: list[Term], node: Node, layers: Mapping[str, Any], individuals: pd.Index
-) -> list[Covariate]:
-    names = dict.fromkeys(name for term in terms for name in term.names)
-    columns = {name: _complete_column(name, node, layers, individuals) for name in names}
-    labels = [term.label for term in terms]
-    return code_covariates(node.equation, labels, pd.DataFrame(columns, index=individuals))
-
-
-def _complete_column(
-    name: str, node: Node, layers: Mapping[str, Any], individuals: pd.Index
-) -> pd.Series:
-    """A covariate; individuals without data in the node may lack it, and get its mean or mode."""
-    table = layers[_table_of(name, layers, node.equation)]
-    column = table.frame[name].reindex(individuals)
-    used = ~np.isnan(node.observed).all(axis=1)
-    lacking = individuals[column.isna().to_numpy() & used]
-    if len(lacking):
-        raise InputError(
-            f"Equation {node.equation.formula!r}: {name!r} is missing for {len(lacking)} "
-            f"individuals that the equation needs, the first {lacking[0]!r}; fill it in or "
-            "leave them out."
-        )
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.cat.remove_unused_categories()
-    numeric = pd.api.types.is_numeric_dtype(column)
-    return column.fillna(column.mean() if numeric else column.mode().iloc[0])
-
-
-def _mark_latent(nodes: list[Node]) -> None:
+def _mark_latent(nodes: list[Node], n_individuals: int) -> None:
     """A missing cell is an unknown only if something observed depends on it."""
     by_name = {n.name: n for n in nodes}
     needed = {n.name: np.zeros(n.observed.shape, bool) for n in nodes}
     for node in reversed(nodes):
         active = (~np.isnan(node.observed) | needed[node.name]).any(axis=1)
+        if node.records is not None:
+            active = of_owners(node, active, n_individuals)
         used = [(edge.node, edge.columns) for edge in node.parents]
         used += [(name, columns) for edge in node.functions for name, columns, _ in edge.arguments]
         for name, columns in used:

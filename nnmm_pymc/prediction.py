@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from nnmm_pymc.covariate_designs import covariate_designs, covariate_names
 from nnmm_pymc.data import Genotypes, Table, align
-from nnmm_pymc.data.names import name_text, some
-from nnmm_pymc.description import CovariateDescription, NodeDescription, read_description
+from nnmm_pymc.description import NodeDescription, read_description
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.family_draws import observed_values
 from nnmm_pymc.io import read_genotypes, read_table
-from nnmm_pymc.merit import match_markers, merit_draws, phenotype_draws
+from nnmm_pymc.marker_matching import match_markers
+from nnmm_pymc.merit import merit_draws, phenotype_draws
 from nnmm_pymc.summarise import tails
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ __all__ = ["overlap", "predict_network"]
 
 def predict_network(
     result: xr.DataTree,
-    genotypes: Any,
+    genotypes: Any = None,
     omics: Any = None,
     covariates: Any = None,
     *,
@@ -42,14 +44,19 @@ def predict_network(
     result : DataTree
         From `Network.fit` or `load`.
     genotypes : path, DataFrame, array, Genotypes, or mapping from layer to one of these
-        Markers are matched by name; one that is missing is imputed by its mean in the fit.
+        Markers are matched by name; one that is missing is imputed by its mean in the fit. None
+        for a fit without: individuals are then those of `covariates`, else of `omics`, else all
+        members of its pedigree.
     omics : path, DataFrame, Table, or mapping from layer to one of these, optional
         Known omics, NaN where unknown; the predicted phenotype uses them, the breeding value, which
         is what the genotype alone says, does not. Columns are matched by name.
     covariates : path, DataFrame or Table, optional
         The columns that the fit had as covariates, without missing cells, factors with levels that
-        the fit knows. The predicted phenotype uses them; the breeding value, and everything without
-        them, holds covariates at their average in the fit.
+        the fit knows, and those that name the levels of its random effects. A level of a random
+        effect that the fit did not see, or that is missing, has its prior: mean zero, and the
+        variance in the intervals. The predicted phenotype uses them; the breeding value, and
+        everything without them, holds covariates at their average in the fit, and random effects
+        but the individual's own at zero.
     functions : mapping from name to callable, optional
         The network's functions of your own, which a result cannot hold (`Network.predict` has
         them).
@@ -62,14 +69,16 @@ def predict_network(
     -------
     DataFrame
         Columns individual, trait, ebv, ebv_sd, ebv_lower, ebv_upper, prediction, prediction_sd,
-        prediction_lower, prediction_upper.
+        prediction_lower, prediction_upper. Of a trait that is not Gaussian the breeding value is of
+        its liability, the prediction of what is observed: of a binary trait its probability.
 
     Raises
     ------
     InputError
         A layer is unknown, lacking or unreadable, or shares no marker, individual or omic with
         what it must match; a covariate is missing, has a level that the fit did not see, or was
-        transformed in the equation (``log(age)``: such a column cannot be made again).
+        transformed in the equation (``log(age)``: such a column cannot be made again); an
+        individual is not in the pedigree of the fit.
 
     Examples
     --------
@@ -80,14 +89,8 @@ def predict_network(
     nodes = read_description(result)
     levels = tails(probability)
     layers = _genotype_layers(nodes)
-    given = {
-        name: read_genotypes(data, drop_constant=False)
-        for name, data in _by_layer(genotypes, "genotype", layers).items()
-    }
-    lacking = sorted(set(layers) - set(given))
-    if lacking:
-        raise InputError(f"The fit needs genotypes of layer {lacking[0]!r} too.")
-    individuals = align(given).individuals
+    given = _read_genotypes(genotypes, layers)
+    individuals = _individuals(result, given, omics, covariates)
     given = {name: g.take(individuals) for name, g in given.items()}
     observed: dict[str, np.ndarray] = {}
     middle = [node for node in nodes if not node.terminal]
@@ -97,15 +100,50 @@ def predict_network(
             observed |= _known([n for n in middle if n.layer == layer], data, given, individuals)
     elif omics is not None:
         observed = _known(middle, omics, given, individuals)
-    designs = {} if covariates is None else _designs(nodes, covariates, given, individuals)
+    designs = {}
+    if covariates is not None:
+        designs = covariate_designs(result, covariates, given, individuals)
     matched = {name: match_markers(g, result, name) for name, g in given.items()}
     rng = np.random.default_rng(random_seed)
-    return _predicted(result, matched, observed, designs, functions, levels, rng)
+    return _predicted(result, matched, individuals, observed, designs, functions, levels, rng)
+
+
+def _read_genotypes(genotypes: Any, layers: list[str]) -> dict[str, Genotypes]:
+    if genotypes is None and not layers:
+        return {}
+    given = {
+        name: read_genotypes(data, drop_constant=False)
+        for name, data in _by_layer(genotypes, "genotype", layers).items()
+    }
+    lacking = sorted(set(layers) - set(given))
+    if lacking:
+        raise InputError(f"The fit needs genotypes of layer {lacking[0]!r} too.")
+    return given
+
+
+def _individuals(
+    result: xr.DataTree, genotypes: Mapping[str, Genotypes], omics: Any, covariates: Any
+) -> pd.Index:
+    """Whom to predict."""
+    if genotypes:
+        return align(genotypes).individuals
+    tables = [covariates, *(omics.values() if isinstance(omics, Mapping) else [omics])]
+    for name, data in zip(["covariates"] + ["omics"] * len(tables), tables, strict=False):
+        if data is not None:
+            return read_table(data, name=name).individuals
+    values = result["genetic_values"].dataset if "genetic_values" in result.children else {}
+    if "individual" not in values:
+        raise InputError(
+            "The fit has no genotypes or pedigree, so it does not say whom to predict; give "
+            "covariates."
+        )
+    return values["individual"].to_index().astype(str)
 
 
 def _predicted(
     result: xr.DataTree,
     genotypes: Mapping[str, Genotypes],
+    individuals: pd.Index,
     observed: Mapping[str, np.ndarray],
     designs: Mapping[str, np.ndarray],
     functions: Mapping[str, Callable[..., Any]] | None,
@@ -114,15 +152,16 @@ def _predicted(
 ) -> pd.DataFrame:
     """The table of `predict_network` from what was matched; `levels` are those of the quantiles."""
     nodes = read_description(result)
-    individuals = next(iter(genotypes.values())).individuals
     terminal = [node for node in nodes if node.terminal]
     merit: dict[str, list[np.ndarray]] = {node.name: [] for node in terminal}
     phenotype: dict[str, list[np.ndarray]] = {node.name: [] for node in terminal}
-    for batch, moments in merit_draws(result, genotypes, functions=functions):
+    for batch, moments in merit_draws(
+        result, genotypes, functions=functions, individuals=individuals
+    ):
         drawn = phenotype_draws(nodes, batch, len(individuals), observed, designs, rng, functions)
         for node in terminal:
             merit[node.name].append(moments[node.name].mean)
-            phenotype[node.name].append(drawn[node.name])
+            phenotype[node.name].append(observed_values(node, batch, drawn[node.name], rng))
     frames = []
     for node in terminal:
         m, y = np.concatenate(merit[node.name]), np.concatenate(phenotype[node.name])
@@ -166,7 +205,7 @@ def overlap(
             f"{omics.source}: {len(columns)} of the {len(node.columns)} {node.name} of the fit, "
             f"for {values.notna().any(axis=1).sum()} of the {genotypes.n} individuals."
         )
-    names = _covariate_names(nodes)
+    names = covariate_names(nodes)
     if covariates is not None:
         lines.append(f"{covariates.source}: covariates {', '.join(names)}.")
     elif names:
@@ -226,68 +265,3 @@ def _known(
             f"of the fit (first: {nodes[0].columns[0]!r}); check the names."
         )
     return known
-
-
-def _covariate_names(nodes: list[NodeDescription]) -> list[str]:
-    return list(
-        dict.fromkeys(n for node in nodes for c in node.covariates.values() for n in c.names)
-    )
-
-
-def _designs(
-    nodes: list[NodeDescription],
-    data: Any,
-    genotypes: Mapping[str, Genotypes],
-    individuals: pd.Index,
-) -> dict[str, np.ndarray]:
-    """Design matrices of the covariates, by variable of the fit."""
-    described = {name: c for node in nodes for name, c in node.covariates.items()}
-    if not described:
-        raise InputError("The fit has no covariates; predict without covariates.")
-    for covariate in described.values():
-        if covariate.products is None:
-            raise InputError(
-                f"The covariate {covariate.label!r} of the fit is a function of columns, which "
-                "cannot be made again for others; predict without covariates, or fit with a column "
-                "that holds its values."
-            )
-    table = read_table(data, name="covariates" if isinstance(data, pd.DataFrame) else None)
-    align({**genotypes, "covariates": table})
-    for name in _covariate_names(nodes):
-        if name not in table.frame.columns:
-            raise InputError(
-                f"{table.source}: there is no column {name!r}, a covariate of the fit."
-            )
-        lacking = individuals[table.frame[name].reindex(individuals).isna()]
-        if len(lacking):
-            raise InputError(
-                f"{table.source}: {name!r} is missing for {len(lacking)} individuals to predict, "
-                f"the first {lacking[0]!r}; fill it in or leave them out."
-            )
-    return {name: _design(c, table, individuals) for name, c in described.items()}
-
-
-def _design(covariate: CovariateDescription, table: Table, individuals: pd.Index) -> np.ndarray:
-    """(individual, column) design matrix of a covariate, coded as in the fit."""
-    factors: dict[str, np.ndarray] = {}
-    for name, known in covariate.factors.items():
-        texts = np.array([name_text(level) for level in table.frame.loc[individuals, name]])
-        unseen = np.flatnonzero(~np.isin(texts, known))
-        if len(unseen):
-            raise InputError(
-                f"{table.source}: {str(texts[unseen[0]])!r} in column {name!r}, individual "
-                f"{individuals[unseen[0]]!r}, is a level that the fit did not see; it saw "
-                f"{some(known, 8)}."
-            )
-        factors[name] = texts
-    numbers = {
-        name: pd.Series(table.numeric([name])[:, 0], table.individuals).loc[individuals].to_numpy()
-        for product in covariate.products or ()
-        for name, level in product
-        if level is None
-    }
-    columns = [
-        np.prod([numbers[n] if v is None else factors[n] == v for n, v in product], axis=0)
-        for product in covariate.products or ()
-    ]
-    return np.column_stack(columns).astype(float)

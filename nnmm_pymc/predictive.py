@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from nnmm_pymc.description import NodeDescription
-from nnmm_pymc.merit import Batch, node_moments, phenotype_draws
-from nnmm_pymc.nodes import Node
+from nnmm_pymc.edges import Node
+from nnmm_pymc.level_draws import edge_levels
+from nnmm_pymc.merit import Batch, node_moments, noise_variance, phenotype_draws
 
 __all__ = ["Cells", "predictive"]
 
@@ -42,7 +43,7 @@ class Cells:
     given : dict
         Cells that are known beside them, of traits and omics.
     designs : dict
-        Design matrices of the covariates, by variable.
+        Design matrices of the covariates, and levels of random effects, by variable.
     """
 
     chosen: dict[str, np.ndarray]
@@ -58,6 +59,7 @@ class Cells:
             chosen[node.name] = np.where(own, node.observed, np.nan)
             given[node.name] = np.where(own, np.nan, node.observed)
         designs = {f"{n.name}_{c.label}": c.design for n in nodes for c in n.covariates}
+        designs |= {f"{n.name}_{e.label}": edge_levels(e) for n in nodes for e in n.random}
         return cls(chosen, given, designs)
 
     def take(self, rows: np.ndarray) -> Cells:
@@ -155,7 +157,7 @@ def _exact(
     """`predictive` where traits are Gaussian; other traits that are given say nothing then."""
     known = {n.name: cells.given[n.name] for n in nodes if not n.terminal}
     values = _at_means(nodes, batch, cells, known, functions)
-    moments = node_moments(nodes, batch, cells.n, known, functions)
+    moments = node_moments(nodes, batch, cells.n, known, functions, cells.designs)
     means = {n.name: values[n.name] for n in nodes if n.terminal}
     density = np.zeros((len(batch.index), cells.n))
     for name, mean in means.items():
@@ -173,8 +175,7 @@ def _sampled(
 ) -> tuple[Means, np.ndarray]:
     """`predictive` by draws of what is missing: p(chosen | given) = p(chosen, given) / p(given)."""
     shape = (len(batch.index), cells.n)
-    variance = {n.name: batch.parameters[n.residual_variance] for n in nodes}
-    variance = {name: v.reshape(len(v), 1, -1) for name, v in variance.items()}
+    variance = {n.name: noise_variance(n, batch, cells.n, cells.designs) for n in nodes}
     if not any(variance[n.name].any() for n in nodes if not n.terminal):
         imputations = 1  # nodes without residual are known by their parents
     roots = [n for n in nodes if not _depends(n)]
@@ -240,7 +241,9 @@ def _at_means(
 
 def _bare(node: NodeDescription) -> NodeDescription:
     """A node of which nothing but values is wanted."""
-    return replace(node, intercept=False, markers={}, parents=[], functions=[], covariates={})
+    return replace(
+        node, intercept=False, markers={}, parents=[], functions=[], covariates={}, random={}
+    )
 
 
 def _log_normal(values: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:

@@ -18,15 +18,15 @@ from pytensor.graph.traversal import ancestors
 
 from nnmm_pymc.data import Genotypes, Relationship
 from nnmm_pymc.description import describe, parameter_names, to_json
+from nnmm_pymc.edges import node_called
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.merit import merit_draws
 from nnmm_pymc.node_priors import column_scale
-from nnmm_pymc.nodes import node_called
 from nnmm_pymc.steps.conditional import QUICK_MODE
 
 if TYPE_CHECKING:
+    from nnmm_pymc.edges import MarkerEdge, Node
     from nnmm_pymc.network import Network
-    from nnmm_pymc.nodes import MarkerEdge, Node
 
 __all__ = ["implied_prior", "marker_dims", "prior_sampler"]
 
@@ -127,6 +127,7 @@ def marker_dims(network: Network) -> set[str]:
     for node in network.nodes:
         for edge in node.markers:
             dims |= {edge.dim, _effect_dim(network, node, edge)}
+        dims |= {edge.dim for edge in node.random}
     return dims
 
 
@@ -147,8 +148,10 @@ def _genotypes(network: Network) -> dict[str, Genotypes]:
         for edge in node.markers:
             own = None if _of_markers(network, node, edge) else edge.relationship
             out[f"{node.name}_{edge.label}"] = edge.genotypes if own is None else own.eigenvectors
-    if not out:
-        raise InputError("The network has no genotypes, so its priors imply no heritability.")
+    if not out and not any(edge.genetic for node in network.nodes for edge in node.random):
+        raise InputError(
+            "The network has no genotypes or pedigree, so its priors imply no heritability."
+        )
     return out
 
 
@@ -212,11 +215,14 @@ def _prior_trees(network: Network, draws: int, random_seed: int | None) -> Itera
         replace(node, markers={name: name for name in node.markers})
         for node in describe(network.nodes)
     ]
-    effects = [name for node in described for name in node.markers]
+    effects = [name for node in described for name in (*node.markers, *node.random)]
     parameters = parameter_names(described)
     names = [*parameters, *effects]
     sampler = prior_sampler(network, names, random_seed)
     size = sum(e.genotypes.p * len(n.columns) for n in network.nodes for e in n.markers)
+    size += sum(len(e.levels) * len(n.columns) for n in network.nodes for e in n.random)
+    dims = {f"{n.name}_{e.label}": [e.dim, n.dim] for n in network.nodes for e in n.random}
+    coords = {e.dim: list(e.levels) for n in network.nodes for e in n.random}
     batch = max(1, BATCH_EFFECTS // size)
     for start in range(0, draws, batch):
         number = min(batch, draws - start)
@@ -231,7 +237,9 @@ def _prior_trees(network: Network, draws: int, random_seed: int | None) -> Itera
             {
                 "posterior": {name: kept[name] for name in parameters},
                 "effect_draws": {name: kept[name] for name in effects},
-            }
+            },
+            coords=coords,
+            dims=dims,
         )
         tree.attrs["network"] = to_json(described)
         yield tree

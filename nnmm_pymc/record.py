@@ -69,7 +69,7 @@ class RecordPlan:
     summarised : dict of str to str
         Variables kept as moments, with the name of their value variable.
     thinned : int
-        Draws of each chain of which the marker effects are kept.
+        Draws of each chain of which marker and random effects are kept.
     """
 
     def __init__(

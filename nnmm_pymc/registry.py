@@ -38,6 +38,8 @@ class NetworkDescription:
     partial : tuple of str
         Left sides of the equations whose connections must come with the data: those of a partially
         connected network.
+    kinships : tuple of str
+        Layers of pedigrees and precision matrices, which formulas may call: ``ped(dam)``.
     """
 
     name: str
@@ -46,6 +48,7 @@ class NetworkDescription:
     equations: tuple[Equation, ...]
     latent: Mapping[str, LatentNodes] = field(default_factory=dict)
     partial: tuple[str, ...] = ()
+    kinships: tuple[str, ...] = ()
 
     def network(self, connections: Mapping[str, Any] | None = None, **layers: Any) -> Network:
         """The network of these equations with data.
@@ -227,7 +230,8 @@ def save_model(
 
 def _without_data(network: Network) -> NetworkDescription:
     latent = {k.name: k.data for k in network.layers if isinstance(k.data, LatentNodes)}
-    return NetworkDescription("", "", (), network.equations, latent)
+    kinships = tuple(network.kinships)
+    return NetworkDescription("", "", (), network.equations, latent, kinships=kinships)
 
 
 def _shipped() -> dict[str, Traversable]:

@@ -105,7 +105,7 @@ def sample(
     xarray.DataTree
         Groups ``posterior``, ``sample_stats``, ``observed_data``, ``moments`` (mean, variance and
         share of non-zero draws by chain and half of the chain) and ``effect_draws`` (thinned draws
-        of the marker effects).
+        of marker and random effects).
 
     Raises
     ------
@@ -282,7 +282,7 @@ def _moments(plan, records, dims, coords) -> xr.Dataset:
             "mean": [[h.mean for h in pair] for pair in halves],
             "variance": [[h.variance for h in pair] for pair in halves],
         }
-        if name in plan.effects:
+        if name in plan.conditional.effects:
             parts["included"] = [[h.nonzero / max(1, h.count) for h in pair] for pair in halves]
         for part, values in parts.items():
             out[f"{name}_{part}"] = _labelled(

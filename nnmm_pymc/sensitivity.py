@@ -231,11 +231,13 @@ def _merit(network: Network, result: xr.DataTree, weights: xr.DataArray | None =
 
 def _reweighted_merit(network: Network, result: xr.DataTree, weights: xr.DataArray) -> Merit:
     layers = {edge.layer: network.tables[edge.layer] for n in network.nodes for edge in n.markers}
-    whole = network.alignment.individuals
+    whole = result["genetic_values"]["individual"].to_index().astype(str)
     genotypes = {k: g.take(whole) for k, g in layers.items() if isinstance(g, Genotypes)}
     w = weights.sel(draw=effect_draws(result)["draw"]).to_numpy().ravel()
     means = {f"{node.name}_mean": np.zeros(()) for node in network.nodes}
-    for batch, moments in merit_draws(result, genotypes, functions=network.functions):
+    for batch, moments in merit_draws(
+        result, genotypes, functions=network.functions, individuals=whole
+    ):
         for name, m in moments.items():
             part = np.tensordot(w[batch.index] / w.sum(), m.mean, axes=1)
             means[f"{name}_mean"] = means[f"{name}_mean"] + part

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import xarray as xr
 from zarr.storage import ZipStore
@@ -108,6 +109,10 @@ def load(folder: str | Path) -> xr.DataTree:
             "'nnmm fit --out' or nnmm_pymc.store.save wrote."
         )
     try:
+        # A part that is lost is none to Zarr: its values were all of one kind.
+        with ZipFile(path) as archive:
+            if (spoilt := archive.testzip()) is not None:
+                raise BadZipFile(f"{spoilt} is not what was written")
         with ZipStore(path, mode="r") as store:
             # xarray hands any Zarr store to Zarr, though its hints name only paths.
             return xr.open_datatree(store, engine="zarr", consolidated=False).load()  # type: ignore[arg-type]

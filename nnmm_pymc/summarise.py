@@ -35,15 +35,17 @@ def _genetic_values(result: xr.DataTree) -> tuple[list[NodeDescription], xr.Data
     values = result["genetic_values"].dataset if "genetic_values" in result.children else None
     if not values:
         raise InputError(
-            "The result has no breeding values; its network has no genotype layer in an equation."
+            "The result has no breeding values; its network has no genotypes or pedigree in an "
+            "equation."
         )
     return nodes, values
 
 
 def breeding_values(result: xr.DataTree) -> pd.DataFrame:
-    """Estimated breeding values of every genotyped individual; omics are traits too.
+    """Estimated breeding values of every candidate; omics are traits too.
 
-    The breeding value is the expected genetic merit through the network given the genotype,
+    Candidates are the genotyped individuals, or without genotypes all members of the pedigree. The
+    breeding value is the expected genetic merit through the network given the genotype,
     intercepts and the non-linearity included (`nnmm_pymc.merit` has the formula and how JWAS's
     definition differs).
 
@@ -55,27 +57,29 @@ def breeding_values(result: xr.DataTree) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns individual, trait, ebv (posterior mean), sd (posterior standard deviation); traits
-        in the order of the equations, then omics.
+        Columns individual, trait, ebv (posterior mean), sd (posterior standard deviation), pev
+        (prediction error variance: posterior variance of the breeding value less what all share),
+        reliability (1 - pev over the genetic variance, `nnmm_pymc.genetic_values`; below zero by
+        Monte Carlo error where nothing is known); traits in the order of the equations, then omics.
 
     Raises
     ------
     InputError
-        If the result is not that of `Network.fit`, or its network has no genotypes.
+        If the result is not that of `Network.fit`, or its network has no genotypes or pedigree.
     """
     nodes, values = _genetic_values(result)
+    columns = {"ebv": "mean", "sd": "sd", "pev": "pev", "reliability": "reliability"}
     frames = []
     for node in nodes:
-        mean, sd = values[f"{node.name}_mean"], values[f"{node.name}_sd"]
+        mean = values[f"{node.name}_mean"]
         for k, column in enumerate(node.columns):
             frames.append(
                 pd.DataFrame(
                     {
                         "individual": mean["individual"].to_numpy(),
                         "trait": column,
-                        "ebv": mean.to_numpy()[:, k],
-                        "sd": sd.to_numpy()[:, k],
                     }
+                    | {c: values[f"{node.name}_{v}"].to_numpy()[:, k] for c, v in columns.items()}
                 )
             )
     return pd.concat(frames, ignore_index=True)
@@ -150,7 +154,9 @@ def heritability(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
     """Heritability of every omic and trait: variance of the breeding values over total variance.
 
     For a trait the total is the variance of its breeding values, plus what the residuals of the
-    omics bring through the network, plus its own residual variance.
+    omics bring through the network, plus its own residual variance and those of its other random
+    effects (herds, dams). Breeding values vary over the candidates of `breeding_values`; for the
+    additive variance of a pedigree over the total see `variance_components`.
 
     Parameters
     ----------

@@ -7,7 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "nnmm_pymc"
 NO_PYMC = ["priors.py", "alphabet.py", "defaults.py", "formula.py", "activations.py", "errors.py"]
-NO_PYMC += ["connections.py", "nodes.py", "data", "io", "simulation", "kernels"]
+NO_PYMC += ["connections.py", "covariates.py", "edges.py", "grouping.py", "nodes.py"]
+NO_PYMC += ["families.py", "record_rows.py", "right_side.py", "data", "io", "simulation", "kernels"]
 # What each part may import of the package, besides itself.
 ALLOWED = {
     "kernels": set(),
@@ -19,9 +20,36 @@ ALLOWED = {
     "alphabet": {"errors", "priors"},
     "defaults": {"alphabet", "errors", "priors"},
     "distributions": {"alphabet", "errors", "kernels"},
-    "steps": {"errors", "kernels", "distributions", "activations"},
+    "random_effects": {"data", "errors"},
+    "steps": {"errors", "kernels", "distributions", "random_effects", "activations"},
     "connections": {"errors", "formula"},
-    "nodes": {"activations", "errors", "data", "formula", "connections"},
+    "covariates": {"errors", "formula"},
+    "edges": {"covariates", "data", "formula"},
+    "grouping": {"data", "edges", "errors", "formula"},
+    "right_side": {
+        "activations",
+        "connections",
+        "covariates",
+        "data",
+        "edges",
+        "errors",
+        "formula",
+        "grouping",
+    },
+    "record_rows": {"data", "edges", "errors", "formula", "grouping"},
+    "families": {"data", "edges", "errors"},
+    "nodes": {
+        "connections",
+        "data",
+        "edges",
+        "errors",
+        "families",
+        "formula",
+        "grouping",
+        "record_rows",
+        "right_side",
+    },
+    "likelihood": {"edges", "steps"},
     "variables": {"errors", "priors"},
     "functions": {"errors"},
     "node_priors": {
@@ -29,20 +57,25 @@ ALLOWED = {
         "alphabet",
         "data",
         "defaults",
+        "edges",
         "errors",
+        "families",
         "functions",
-        "nodes",
         "priors",
     },
     "effects": {"alphabet", "defaults", "distributions", "errors", "priors", "variables"},
     "build": {
         "activations",
         "alphabet",
+        "data",
         "distributions",
+        "edges",
         "effects",
         "errors",
+        "likelihood",
         "node_priors",
-        "nodes",
+        "random_effects",
+        "record_rows",
         "steps",
         "variables",
     },

@@ -14,7 +14,7 @@ from scipy.stats import multivariate_normal
 
 import nnmm_pymc as nn
 from nnmm_pymc.data.precision import Precision
-from nnmm_pymc.data.single_step import genomic_matrix, single_step_inverse
+from nnmm_pymc.data.single_step import genomic_matrix, single_step
 from nnmm_pymc.simulation.pedigree import (
     drop_genes,
     simulate_pedigree,
@@ -431,9 +431,9 @@ def joint_relationship(a, mixed, rows):
     return h
 
 
-def test_single_step_inverse_against_its_definition(genotyped):
+def test_single_step_against_its_definition(genotyped):
     pedigree, genotypes = genotyped
-    found = single_step_inverse(pedigree, genotypes, blending=0.1)
+    found = single_step(pedigree, genotypes, blending=0.1)
     a, rows = tabular(pedigree), pedigree.positions(genotypes.individuals)
     a22 = a[np.ix_(rows, rows)]
     z = genotypes.centred()
@@ -447,7 +447,7 @@ def test_single_step_inverse_against_its_definition(genotyped):
     assert found.individuals.equals(pedigree.individuals)
     assert found.log_determinant == pytest.approx(-np.linalg.slogdet(h)[1], abs=1e-8)
 
-    unscaled = single_step_inverse(pedigree, genotypes, blending=0.1, scaling=False)
+    unscaled = single_step(pedigree, genotypes, blending=0.1, scaling=False)
     h = joint_relationship(a, 0.9 * g + 0.1 * a22, rows)
     np.testing.assert_allclose(unscaled.matrix @ h, np.eye(pedigree.n), atol=1e-9)
 
@@ -456,15 +456,15 @@ def test_single_step_with_a_matrix(genotyped):
     pedigree, genotypes = genotyped
     names = genotypes.individuals
     a22 = pedigree.relationship(names)
-    same = single_step_inverse(pedigree, a22 * 3 - 1)  # scaling undoes that
+    same = single_step(pedigree, a22 * 3 - 1)  # scaling undoes that
     np.testing.assert_allclose(
         same.matrix.toarray(), pedigree.inverse().matrix.toarray(), atol=1e-9
     )
     g = pd.DataFrame(genomic_matrix(genotypes)[0], names, names)
-    exact = single_step_inverse(pedigree, genotypes).matrix.toarray()
-    from_frame = single_step_inverse(pedigree, g.iloc[::-1])
+    exact = single_step(pedigree, genotypes).matrix.toarray()
+    from_frame = single_step(pedigree, g.iloc[::-1])
     np.testing.assert_allclose(from_frame.matrix.toarray(), exact, atol=1e-9)
-    rounded = single_step_inverse(pedigree, nn.read_relationship(g))  # float32
+    rounded = single_step(pedigree, nn.read_relationship(g))  # float32
     np.testing.assert_allclose(rounded.matrix.toarray(), exact, atol=2e-4)
 
 
@@ -507,7 +507,7 @@ def test_genomic_relationships_that_cannot_be_used(genotyped):
     ]  # fmt: skip
     for genomic, options, message in cases:
         with pytest.raises(nn.InputError) as error:
-            single_step_inverse(pedigree, genomic, **options)
+            single_step(pedigree, genomic, **options)
         assert str(error.value) == message
 
 

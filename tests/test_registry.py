@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,6 +31,7 @@ from nnmm_pymc.registry import NetworkDescription, list_models, load_model, save
 
 #: Shipped models, and a variable that tells each of them.
 VARIABLES = {
+    "animal": "pheno_ped_variance",
     "bayesa": "pheno_geno_scale",
     "bayesb": "pheno_geno_inclusion",
     "bayesc": "pheno_geno_inclusion",
@@ -44,7 +47,9 @@ VARIABLES = {
     "nnmm_selection": "pheno_omics_inclusion",
     "nnmm_sigmoid": "pheno_omics",
     "nnmm_tanh": "pheno_omics",
+    "polygenic": "pheno_ped_variance",
     "rrblup": "pheno_geno_slab_variance",
+    "single_step": "pheno_h_variance",
     "two_layers": "metabolites_expression",
 }
 NAMES = list(VARIABLES)
@@ -52,21 +57,28 @@ GENES = {"omic1": ["snp1", "snp2"], "omic2": ["snp3", "snp9"]}
 
 
 @pytest.fixture(scope="module")
-def data() -> dict[str, pd.DataFrame]:
+def data() -> dict[str, Any]:
     """Complete data of 60 individuals for every layer that a shipped model has."""
     simulated = nn.simulate(60, 20, 2, random_seed=1)
     omics, rng = simulated.omics_complete, np.random.default_rng(1)
     metabolites = omics.to_numpy() @ [[1.0, 0.5], [-0.5, 1.0]] + rng.normal(size=(60, 2))
+    names = omics.index
+    parents = {"sire": names[rng.integers(0, 20, 60)], "dam": names[rng.integers(20, 40, 60)]}
+    rows = pd.DataFrame({"individual": names, **parents})
+    rows.loc[:39, ["sire", "dam"]] = "0"
+    pedigree = nn.read_pedigree(rows)
     return {
         "geno": simulated.genotypes,
         "omics": omics,
         "expression": omics.set_axis(["gene1", "gene2"], axis=1),
         "metabolites": pd.DataFrame(metabolites, omics.index, ["met1", "met2"]),
         "pheno": simulated.phenotypes,
+        "ped": pedigree,
+        "h": nn.single_step(pedigree, nn.read_genotypes(simulated.genotypes.iloc[30:])),
     }
 
 
-def filled(model: NetworkDescription, data: dict[str, pd.DataFrame]) -> Network:
+def filled(model: NetworkDescription, data: dict[str, Any]) -> Network:
     """The network of a model with data for its layers."""
     words = {n for e in model.equations for t in e.terms for n in t.names}
     words |= {n for e in model.equations for n in e.left}
@@ -110,7 +122,7 @@ def test_shipped_model_fits(name, data):
     ebv = nn.breeding_values(result).query("trait == 'y'")
     assert len(ebv) == 60
     assert ebv["ebv"].std() > 0
-    new = network.predict(result, data["geno"])
+    new = network.predict(result, data["geno"] if "geno" in network.tables else None)
     np.testing.assert_allclose(new["ebv"], ebv["ebv"], atol=1e-5)
 
 

@@ -12,6 +12,11 @@ import pymc as pm
 from nnmm_pymc.checks.effects import marker_misfits, scale_misfits, selection_misfits
 from nnmm_pymc.checks.gaussian import latent_gibbs_misfits, noise_misfits
 from nnmm_pymc.checks.hyper import conjugate_misfits, slice_misfits
+from nnmm_pymc.checks.random_effects import (
+    random_effect_misfits,
+    random_scale_misfits,
+    shift_misfits,
+)
 from nnmm_pymc.checks.reference import Reference, State
 from nnmm_pymc.checks.trajectories import latent_hmc_misfits, nuts_misfits
 from nnmm_pymc.errors import InputError
@@ -23,6 +28,7 @@ from nnmm_pymc.steps.latent_hmc import LatentHMC
 from nnmm_pymc.steps.markers import MarkerGibbs
 from nnmm_pymc.steps.nuts import ConditionalNUTS
 from nnmm_pymc.steps.plan import Latent, StepPlan, assign_steps
+from nnmm_pymc.steps.random_effects import RandomEffectGibbs
 from nnmm_pymc.steps.selection import SelectionGibbs
 from nnmm_pymc.steps.slice import SliceGibbs
 
@@ -34,6 +40,7 @@ TOLERANCE, FLOAT32 = 1e-6, 2e-5
 # How each kind of step is looked at: value variables with relative differences.
 MISFITS: dict[type, Callable[[Any, State], Iterator[tuple[str, float]]]] = {
     MarkerGibbs: marker_misfits,
+    RandomEffectGibbs: random_effect_misfits,
     SelectionGibbs: selection_misfits,
     ConjugateGibbs: conjugate_misfits,
     SliceGibbs: slice_misfits,
@@ -73,8 +80,8 @@ def check_conditionals(
     -------
     DataFrame
         Columns ``variable``, ``step``, ``difference`` (the largest relative difference found) and
-        ``ok`` (below 1e-6; no value for steps that are not of this package). A scale move of
-        marker effects has a row of its own.
+        ``ok`` (below 1e-6; no value for steps of another kind). A move of effects with their
+        variance or with an intercept has a row of its own.
 
     Raises
     ------
@@ -142,6 +149,10 @@ class _Look:
         looks = {step.name: MISFITS.get(type(step), _unknown)}
         if isinstance(step, MarkerGibbs) and step.scale is not None:
             looks["scale_move"] = scale_misfits
+        if isinstance(step, RandomEffectGibbs) and step.scale is not None:
+            looks["scale_move"] = random_scale_misfits
+        if isinstance(step, RandomEffectGibbs) and step.shift is not None:
+            looks["shift_move"] = shift_misfits
         for variable in step.vars:
             self._note(variable.name, step.name)
         for how, misfits in looks.items():

@@ -171,7 +171,18 @@ class Pedigree:
         weights = sparse.diags_array(1 / self._proper_variance())
         matrix = (deviation.T @ weights @ deviation).tocsc()
         matrix.sort_indices()
-        return Precision(matrix, self.individuals, -self.log_determinant, self.source)
+        return Precision(
+            matrix,
+            self.individuals,
+            -self.log_determinant,
+            self.source,
+            self._coloured,
+            1.0 + self.inbreeding,
+        )
+
+    def _coloured(self, white: np.ndarray) -> np.ndarray:
+        """Breeding values in units of the additive variance, of standard normal numbers."""
+        return self.from_mendelian((white.T * np.sqrt(self.mendelian_variance)).T)
 
     def mendelian_terms(self, values: np.ndarray) -> np.ndarray:
         """Deviations (I - P) a of breeding values a from their parent averages; (n,) or (n, k)."""
@@ -196,8 +207,7 @@ class Pedigree:
     ) -> np.ndarray:
         """Draw breeding values from N(0, A variance); (n,), or (n, size)."""
         shape = (self.n,) if size is None else (self.n, size)
-        scale = np.sqrt(variance * self.mendelian_variance)
-        return self.from_mendelian((rng.standard_normal(shape).T * scale).T)
+        return np.sqrt(variance) * self._coloured(rng.standard_normal(shape))
 
     def log_density(self, values: np.ndarray, variance: float = 1.0) -> float | np.ndarray:
         """Log density of N(0, A variance) at breeding values (n,), or at each column of (n, k)."""

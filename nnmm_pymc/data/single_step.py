@@ -15,13 +15,13 @@ from nnmm_pymc.data.quality import BLOCK, MISSING
 from nnmm_pymc.data.relationship import Relationship
 from nnmm_pymc.errors import InputError
 
-__all__ = ["genomic_matrix", "single_step_inverse"]
+__all__ = ["genomic_matrix", "single_step"]
 
 # Smallest diagonal element of a Cholesky factor over the largest: below, rounding error.
 _SINGULAR = 1e-6
 
 
-def single_step_inverse(
+def single_step(
     pedigree: Pedigree,
     genomic: Genotypes | pd.DataFrame,
     blending: float = 0.05,

@@ -15,7 +15,7 @@ from nnmm_pymc.data.pedigree_report import PedigreeReport
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.io.text import TextFile, as_path
 
-__all__ = ["read_pedigree"]
+__all__ = ["has_parents", "read_pedigree"]
 
 UNKNOWN = (*sorted(MISSING_TEXT), "0", "*", "?", "-", "unknown", "Unknown", "UNKNOWN")
 """Texts that mean an unknown parent, unless the caller says otherwise."""
@@ -115,6 +115,20 @@ def read_pedigree(
         _refuse_both(sires, dams, name, place, where)
     unused = frame.columns.delete(list(chosen)).astype(str)
     return _linked(ids, sires, dams, unused, name)
+
+
+def has_parents(source: object) -> bool:
+    """Whether a table, or a text file by its header, has columns of sires and of dams."""
+    if isinstance(source, pd.DataFrame):
+        names = [_plain(name) for name in source.columns]
+    elif isinstance(source, str | Path):
+        try:
+            names = [_plain(name) for name in TextFile(as_path(source), str(source), None).names]
+        except (InputError, OSError, UnicodeDecodeError):  # no text: whoever reads it says why
+            return False
+    else:
+        return False
+    return any(name in SIRE for name in names) and any(name in DAM for name in names)
 
 
 def _with_index(frame: pd.DataFrame, columns: Sequence[str] | None) -> pd.DataFrame:

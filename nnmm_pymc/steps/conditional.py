@@ -7,7 +7,7 @@ for ten markers as for a million.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -25,9 +25,13 @@ from pytensor.graph.traversal import ancestors
 from pytensor.link.vm import VMLinker
 
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.steps.bounds import liabilities_of
 from nnmm_pymc.steps.effect_prior import EffectPrior, faults
 from nnmm_pymc.steps.terms import (
+    HeldTerm,
     MarkerTerm,
+    RandomTerm,
+    find_random_terms,
     find_terms,
     marker_effects_of,
     value_shape,
@@ -78,7 +82,8 @@ class ConditionalModel:
 
     Attributes
     ----------
-    terms : list of MarkerTerm
+    terms : list of HeldTerm
+        Marker effects that multiply genotypes, then random effects.
     effects : list of str
         All `MarkerEffects`, also those that multiply no genotypes.
     effect_priors, mixtures : dict of str to EffectPrior
@@ -90,11 +95,16 @@ class ConditionalModel:
     factors : dict of str to variable
         Log density of each random variable and potential, without Jacobians. That of marker effects
         is in two parts (`EffectPrior`).
+    settlers : list of callable
+        Put what the data bound between its bounds at draws from the prior.
     """
 
     def __init__(self, model: pm.Model):
         self.model = model
-        self.terms = find_terms(model)
+        self.settlers: list[Callable[[Point, np.random.Generator], None]] = [
+            liability.settle for liability in liabilities_of(model)
+        ]
+        self.terms: list[HeldTerm] = [*find_terms(model), *find_random_terms(model)]
         shapes = {t.value: value_shape(model, t) for t in self.terms}
         if self.terms:
             self.conditional = pm.do(
@@ -142,7 +152,7 @@ class ConditionalModel:
             others = set(self.factors_of(self.values[term.effects])) - own
             if others:
                 raise InputError(
-                    f"Marker effects {term.effects!r} enter {sorted(others)} beside the genetic "
+                    f"Effects {term.effects!r} enter {sorted(others)} beside the genetic "
                     f"value {term.value!r}; use them through that genetic value only."
                 )
 
@@ -152,7 +162,17 @@ class ConditionalModel:
 
     def term_of(self, value_name: str) -> MarkerTerm | None:
         """The marker term whose effects are `value_name`, if there is one."""
-        return next((t for t in self.terms if t.effects == value_name), None)
+        return next((t for t in self.marker_terms if t.effects == value_name), None)
+
+    @property
+    def marker_terms(self) -> list[MarkerTerm]:
+        """Terms of marker effects."""
+        return [t for t in self.terms if isinstance(t, MarkerTerm)]
+
+    @property
+    def random_terms(self) -> list[RandomTerm]:
+        """Terms of random effects."""
+        return [t for t in self.terms if isinstance(t, RandomTerm)]
 
     def factors_of(self, variable: Variable) -> list[str]:
         """Names of the factors in which a value variable or held value occurs."""
@@ -207,7 +227,7 @@ class ConditionalModel:
         return PointFunction(self.values, outputs, leading, mode)
 
     def refresh(self, point: Point) -> None:
-        """Make every held genetic value that of the marker effects of `point`."""
+        """Make every held value that of the effects of `point`."""
         for term in self.terms:
             if _has_changed(point[term.effects], term.current):
                 own = np.array(point[term.effects])
@@ -266,6 +286,10 @@ class ConditionalModel:
             for point in self._drawn(seed, 10, improper):
                 improper |= {v for v, x in point.items() if not _holdable(x, self._bounded(v))}
             points = self._drawn(seed, size, improper)
+        rng = np.random.default_rng(seed)
+        for point in points:
+            for settle in self.settlers:
+                settle(point, rng)
         return points
 
     def _undrawable(self, seed: int, held: set[str]) -> set[str]:

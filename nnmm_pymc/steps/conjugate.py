@@ -19,6 +19,7 @@ from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
 from nnmm_pymc.steps.families import Conjugate, Eta, derivatives, n_nodes, natural_parameters, nodes
 from nnmm_pymc.steps.normals import find_normal_statistics
+from nnmm_pymc.steps.random_statistics import find_random_statistics
 from nnmm_pymc.steps.statistics import find_statistics
 
 __all__ = ["ConjugateGibbs"]
@@ -62,7 +63,9 @@ class ConjugateGibbs(BlockedStep):
         self.rng = np.random.default_rng(rng)
         self.conditional, self.conjugates = conditional, tuple(conjugates)
         self.known = [
-            find_statistics(conditional, c) or find_normal_statistics(conditional, c)
+            find_statistics(conditional, c)
+            or find_random_statistics(conditional, c)
+            or find_normal_statistics(conditional, c)
             for c in self.conjugates
         ]
         outputs: list[Any] = []

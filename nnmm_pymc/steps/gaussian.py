@@ -160,7 +160,8 @@ class _GradientQuadratic:
         directions = pt.dmatrix("directions")
         self.colours = colours_of((pattern.astype(np.int64) @ pattern) > 0)
         self.directions = np.zeros((self.colours.max() + 2, len(self.colours)))
-        self.directions[self.colours + 1, np.arange(len(self.colours))] = 1.0
+        self.directions[self.colours + 1, np.arange(len(self.colours))] = stack.steps
+        self.steps = stack.steps
         total = pt.sum(gradients, axis=0) if gradients else pt.zeros_like(vector)
         batched = vectorize_graph(total + 0.0 * vector, {vector: directions})
         self.read = conditional.compile([batched], leading=[directions], mode=mode)
@@ -175,7 +176,7 @@ class _GradientQuadratic:
     def _read(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
         linear, *others = self.read(point, self.directions)[0]
         images = linear - np.stack(others)
-        precision = np.where(self.pattern, images[self.colours].T, 0.0)
+        precision = np.where(self.pattern, images[self.colours].T / self.steps, 0.0)
         return 0.5 * (precision + precision.T), linear
 
 

@@ -19,13 +19,21 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.random.basic import NormalRV
 
-from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
+from nnmm_pymc.steps.conditional import (
+    QUICK_MODE,
+    ConditionalModel,
+    Point,
+    PointFunction,
+    gradient,
+)
 from nnmm_pymc.steps.families import Conjugate, Eta, derivatives, natural_parameters, nodes
-from nnmm_pymc.steps.terms import MarkerTerm
+from nnmm_pymc.steps.terms import HeldTerm, MarkerTerm
 
 __all__ = [
+    "CellReader",
     "NormalStatistics",
     "ResidualReader",
+    "find_cells",
     "find_normal_statistics",
     "find_residuals",
     "normal_residuals",
@@ -83,11 +91,76 @@ class ResidualReader:
 
 def find_residuals(conditional: ConditionalModel, term: MarkerTerm) -> ResidualReader | None:
     """Reader of the residuals of a genetic value that stands in the means of normal variables."""
+    found = _cells(conditional, term)
+    if found is None:
+        return None
+    normals, cells = found
+    n, n_responses = _matrix_shape(term)
+    firsts = [np.unique(c % n_responses, return_index=True) for c in cells]
+    outputs = [e for e, _ in normals] + [
+        sd[at] for (_, sd), (_, at) in zip(normals, firsts, strict=True)
+    ]
+    return ResidualReader(
+        conditional.compile(outputs),
+        [c % n_responses * n + c // n_responses for c in cells],
+        [response for response, _ in firsts],
+        (n_responses, n),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class CellReader:
+    """Residual and precision of every cell of a value.
+
+    Attributes
+    ----------
+    read : PointFunction
+        Flat residuals of the normal variables, then their standard deviations.
+    places : list of int arrays
+        Where in the (individual, response) array each residual goes.
+    shape : tuple of int
+        Individuals and responses.
+    """
+
+    read: PointFunction
+    places: list[np.ndarray]
+    shape: tuple[int, int]
+
+    def __call__(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
+        """Residuals and precisions, (individual, response); 0 where nothing is known of a cell."""
+        values, count = self.read(point), len(self.places)
+        residual, precision = np.zeros(self.shape), np.zeros(self.shape)
+        for place, e, sd in zip(self.places, values[:count], values[count:], strict=True):
+            residual.reshape(-1)[place] = e
+            precision.reshape(-1)[place] = 1.0 / sd**2
+        return residual, precision
+
+
+def find_cells(conditional: ConditionalModel, term: HeldTerm) -> CellReader | None:
+    """Reader of the cells of a value that stands in the means of normal variables."""
+    found = _cells(conditional, term)
+    if found is None:
+        return None
+    normals, cells = found
+    outputs = [e for e, _ in normals] + [sd for _, sd in normals]
+    reader = CellReader(conditional.compile(outputs), cells, _matrix_shape(term))
+    return reader if _reads_gradient(conditional, term, reader) else None
+
+
+def _matrix_shape(term: HeldTerm) -> tuple[int, int]:
+    shape = term.held.get_value(borrow=True).shape
+    return shape[0], int(np.prod(shape[1:]))
+
+
+def _cells(
+    conditional: ConditionalModel, term: HeldTerm
+) -> tuple[list[tuple[Any, Any]], list[np.ndarray]] | None:
+    """Normal variables, and the cell of the held value in the mean of each of their elements."""
     normals = normal_residuals(conditional, conditional.factors_of(term.held))
-    if normals is None:
+    if not normals:
         return None
     shape = term.held.get_value(borrow=True).shape
-    n, n_responses = shape[0], int(np.prod(shape[1:]))
+    size = int(np.prod(shape))
     function = conditional.compile([e for e, _ in normals], mode=QUICK_MODE)
     point = conditional.check_points[0]
     conditional.refresh(point)
@@ -99,8 +172,8 @@ def find_residuals(conditional: ConditionalModel, term: MarkerTerm) -> ResidualR
         term.held.set_value(probe.reshape(shape))
         return [a - b for a, b in zip(before, function(point), strict=True)]
 
-    cells = [np.rint(d).astype(int) - 1 for d in differences(1.0 + np.arange(n * n_responses))]
-    probe = np.random.default_rng(0).normal(size=n * n_responses)
+    cells = [np.rint(d).astype(int) - 1 for d in differences(1.0 + np.arange(size))]
+    probe = np.random.default_rng(0).normal(size=size)
     moved = differences(probe)
     term.held.set_value(keep)
     taken = np.concatenate(cells)
@@ -110,16 +183,26 @@ def find_residuals(conditional: ConditionalModel, term: MarkerTerm) -> ResidualR
         np.allclose(d, probe[c], rtol=0, atol=1e-9) for d, c in zip(moved, cells, strict=True)
     ):
         return None
-    firsts = [np.unique(c % n_responses, return_index=True) for c in cells]
-    outputs = [e for e, _ in normals] + [
-        sd[at] for (_, sd), (_, at) in zip(normals, firsts, strict=True)
-    ]
-    return ResidualReader(
-        conditional.compile(outputs),
-        [c % n_responses * n + c // n_responses for c in cells],
-        [response for response, _ in firsts],
-        (n_responses, n),
-    )
+    return normals, cells
+
+
+def _reads_gradient(conditional: ConditionalModel, term: HeldTerm, reader: CellReader) -> bool:
+    """Whether residuals times precisions are the gradient of the model, here and elsewhere."""
+    slope = gradient(conditional.log_density(term.held), term.held)
+    function = conditional.compile([slope], mode=QUICK_MODE)
+    rng, agree = np.random.default_rng(0), True
+    keep = term.held.get_value()
+    for point in conditional.check_points:
+        conditional.refresh(point)
+        here = term.held.get_value()
+        for value in (here, here + rng.normal(size=here.shape)):
+            term.held.set_value(value)
+            residual, precision = reader(point)
+            given, wanted = precision * residual, function(point)[0].reshape(reader.shape)
+            agree &= np.allclose(given, wanted, rtol=1e-7, atol=1e-8 * np.abs(wanted).max())
+    term.held.set_value(keep)
+    term.current = None
+    return agree
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ import pytensor
 from pymc.step_methods.compound import BlockedStep, CompoundStep, flatten_steps
 
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.steps.bounds import liabilities_of
 from nnmm_pymc.steps.conditional import ConditionalModel
 from nnmm_pymc.steps.conjugate import ConjugateGibbs
 from nnmm_pymc.steps.families import Conjugate, conjugate_family
@@ -19,9 +20,11 @@ from nnmm_pymc.steps.fused import FusedDensity, fused_density
 from nnmm_pymc.steps.gaussian import GaussianGibbs, gaussian_pattern
 from nnmm_pymc.steps.latent import LatentGibbs
 from nnmm_pymc.steps.latent_hmc import LatentHMC
+from nnmm_pymc.steps.liability import LiabilityGibbs
 from nnmm_pymc.steps.markers import MarkerGibbs
 from nnmm_pymc.steps.nuts import ConditionalNUTS
 from nnmm_pymc.steps.partial import PartialFunction
+from nnmm_pymc.steps.random_effects import RandomEffectGibbs
 from nnmm_pymc.steps.selection import SelectionGibbs
 from nnmm_pymc.steps.slice import SliceGibbs, elementwise_density
 
@@ -62,12 +65,13 @@ def assign_steps(
 ) -> StepPlan:
     """Give every free variable of a model one owner.
 
-    Marker effects go to `MarkerGibbs`, weights with such a prior to `SelectionGibbs`; missing omics
-    that act linearly to `LatentGibbs`; variances, probabilities and mixture weights with a
-    conjugate conditional to `ConjugateGibbs`; intercepts, fixed effects and weights that are
-    Gaussian given the rest to `GaussianGibbs`, unless they share a likelihood with something that
-    is not. That goes to NUTS; so do odd hyper-parameters that depend on each other, in a trajectory
-    of their own; others are slice-sampled (`SliceGibbs`).
+    Marker effects go to `MarkerGibbs`, weights with such a prior to `SelectionGibbs`, random
+    effects to `RandomEffectGibbs`, liabilities to `LiabilityGibbs`; missing omics that act linearly
+    to `LatentGibbs`; variances, probabilities and mixture weights with a conjugate conditional to
+    `ConjugateGibbs`; intercepts, fixed effects and weights that are Gaussian given the rest to
+    `GaussianGibbs`, unless they share a likelihood with something that is not. That goes to NUTS;
+    so do odd hyper-parameters that depend on each other, in a trajectory of their own; others are
+    slice-sampled (`SliceGibbs`).
 
     Parameters
     ----------
@@ -103,19 +107,27 @@ def assign_steps(
             MarkerGibbs(
                 [conditional.model_value(t.effects)], conditional=conditional, threads=threads
             )
-            for t in conditional.terms
+            for t in conditional.marker_terms
             if t.effects in free
         ]
+        randoms = [
+            RandomEffectGibbs([conditional.model_value(t.effects)], conditional=conditional)
+            for t in conditional.random_terms
+            if t.effects in free
+        ]
+        liabilities, bound = _liability_steps(conditional, free)
+        free = [v for v in free if v not in bound]
         selections = [
             SelectionGibbs([conditional.model_value(v)], conditional=conditional)
             for v in conditional.effects
             if v in free and conditional.term_of(v) is None
         ]
-        free = [v for v in free if v not in conditional.effects]
+        drawn = {*conditional.effects, *(t.effects for t in conditional.random_terms)}
+        free = [v for v in free if v not in drawn]
         _refuse_discrete(model, free)
         conjugates = [c for v in free if (c := conjugate_family(conditional, v)) is not None]
         taken = {c.value for c in conjugates}
-        steps: list[BlockedStep] = [*given, *markers, *selections]
+        steps: list[BlockedStep] = [*given, *liabilities, *markers, *randoms, *selections]
         rest = [v for v in free if v not in taken]
         fused = fused_density(conditional)
         if fused is not None and latent == "gibbs" and fused.network.activation != "identity":
@@ -168,6 +180,27 @@ def assign_steps(
     hyper = [*slices, *variances]
     rows = _rows(model, [*steps, *hyper])
     return StepPlan(CompoundStep([*steps, *hyper]), conditional, rows)
+
+
+def _liability_steps(
+    conditional: ConditionalModel, free: list[str]
+) -> tuple[list[BlockedStep], list[str]]:
+    """Steps of liabilities, which come first: prior draws of them know nothing of their records."""
+    steps: list[BlockedStep] = []
+    owned = []
+    for liability in liabilities_of(conditional.model):
+        names = [liability.name, *([liability.gaps] if liability.gaps else [])]
+        if not set(names) <= set(free):
+            continue
+        values = [conditional.model_value(name) for name in names]
+        if liability.count:
+            density = elementwise_density(conditional, liability.name)
+            assert density is not None
+            steps.append(SliceGibbs(values, density=density, conditional=conditional))
+        else:
+            steps.append(LiabilityGibbs(values, liability=liability, conditional=conditional))
+        owned += names
+    return steps, owned
 
 
 def _given_steps(step: Any) -> list[BlockedStep]:

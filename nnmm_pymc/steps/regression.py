@@ -23,7 +23,15 @@ __all__ = ["Regression", "Stack", "colours_of", "find_regression"]
 
 
 class Stack:
-    """Several variables as one vector."""
+    """Several variables as one vector.
+
+    Attributes
+    ----------
+    size : int
+    steps : (size,) array
+        How far each element is moved to see what it does: as far as it is from zero at the check
+        points, so that nothing is lost to rounding, whatever its unit.
+    """
 
     def __init__(self, conditional: ConditionalModel, values: Sequence[str]):
         self.values = tuple(values)
@@ -31,6 +39,12 @@ class Stack:
         self.shapes = [np.shape(point[v]) for v in self.values]
         self.stops = np.cumsum([int(np.prod(s)) for s in self.shapes])
         self.size = int(self.stops[-1])
+        away = [
+            np.concatenate([np.abs(np.ravel(p[v])) for v in self.values])
+            for p in conditional.check_points
+        ]
+        self.steps = np.max(away, axis=0)
+        self.steps[self.steps == 0.0] = 1.0
 
     def split(self, vector: Any) -> dict[str, Any]:
         """The variables that make a vector, each in its shape."""
@@ -59,14 +73,17 @@ class Regression:
     read : PointFunction
         Residuals with the stacked vector at every row of `directions`, and standard deviations.
     directions : (1 + C, q) array
-        Zero, then the sum of the unit vectors of each colour.
+        Zero, then the steps of the elements of each colour.
     members : list of (rows, elements)
         Rows in which the same elements stand, and which these are, one of each colour, -1 for none.
+    steps : (q,) array
+        As in `Stack`.
     """
 
     read: PointFunction
     directions: np.ndarray
     members: list[tuple[np.ndarray, np.ndarray]]
+    steps: np.ndarray
 
     def __post_init__(self):
         # With a single column all rows are taken at once: which they are, and whose.
@@ -80,15 +97,16 @@ class Regression:
         size = self.directions.shape[1]
         precision, linear = np.zeros((size, size)), np.zeros(size)
         if len(moved) == 1:
-            weighted = (columns[0] * weight)[self.rows]
-            diagonal = np.bincount(self.owner, weighted * columns[0][self.rows], size)
+            own = columns[0][self.rows] / self.steps[self.owner]
+            weighted = own * weight[self.rows]
+            diagonal = np.bincount(self.owner, weighted * own, size)
             np.fill_diagonal(precision, diagonal)
             return precision, np.bincount(self.owner, weighted * base[self.rows], size)
         for rows, elements in self.members:
             used = elements >= 0
-            own = columns[used][:, rows]
-            weighted = own * weight[rows]
             index = elements[used]
+            own = columns[used][:, rows] / self.steps[index][:, None]
+            weighted = own * weight[rows]
             precision[np.ix_(index, index)] += weighted @ own.T
             linear[index] += weighted @ base[rows]
         return precision, linear
@@ -148,13 +166,13 @@ def find_regression(
     parts = {conditional.values[v]: part for v, part in stack.split(vector).items()}
     residual = graph_replace(residual, parts, strict=False)
     function = conditional.compile([residual], leading=[vector], mode=QUICK_MODE)
-    found_columns = _columns(conditional, stack.size, function)
+    found_columns = _columns(conditional, stack.steps, function)
     if found_columns is None:
         return None
     stands = np.any([np.abs(x) > 0.0 for x in found_columns], axis=0)
     colours = colours_of((stands.T.astype(np.float32) @ stands) > 0)
     directions = np.zeros((colours.max() + 2, stack.size))
-    directions[colours + 1, np.arange(stack.size)] = 1.0
+    directions[colours + 1, np.arange(stack.size)] = stack.steps
     owner = np.full((len(stands), colours.max() + 1), -1)
     rows, elements = np.nonzero(stands)
     owner[rows, colours[elements]] = elements
@@ -162,14 +180,15 @@ def find_regression(
     members = [
         (np.flatnonzero(inverse == k), kind) for k, kind in enumerate(kinds) if kind.max() >= 0
     ]
-    size = 1.0 + max(np.abs(x).max() for x in found_columns)
-    if all(np.abs(x - found_columns[0]).max() < 1e-11 * size for x in found_columns[1:]):
+    size = np.max(np.abs(found_columns), axis=(0, 1))
+    if np.all(np.ptp(found_columns, axis=0) <= 1e-11 * size):
         fixed = _fixed(conditional, residual, sd, vector, members, found_columns[0])
         if fixed is not None:
             return fixed
     batch = pt.dmatrix("directions")
     outputs = [vectorize_graph(residual, {vector: batch}), sd]
-    return Regression(conditional.compile(outputs, leading=[batch]), directions, members)
+    read = conditional.compile(outputs, leading=[batch])
+    return Regression(read, directions, members, stack.steps)
 
 
 def _fixed(conditional, residual, sd, vector, members, columns) -> FixedRegression | None:
@@ -200,21 +219,23 @@ def _as_slice(rows: np.ndarray) -> Any:
 
 
 def _columns(
-    conditional: ConditionalModel, size: int, function: PointFunction
+    conditional: ConditionalModel, steps: np.ndarray, function: PointFunction
 ) -> list[np.ndarray] | None:
     """X at every check point, or None if some mean is not linear."""
     rng = np.random.default_rng(0)
     found = []
     for point in conditional.check_points:
         conditional.refresh(point)
-        base = function(point, np.zeros(size))[0]
-        columns = np.stack([base - function(point, unit)[0] for unit in np.eye(size)], axis=1)
+        base = function(point, np.zeros(len(steps)))[0]
+        moved = np.stack([base - function(point, step)[0] for step in np.diag(steps)], axis=1)
         for scale in (0.3, 20.0):
-            at = rng.normal(0.0, scale, size)
-            away = np.abs(base) + np.abs(columns) @ np.abs(at)
-            if not np.all(np.abs(base - columns @ at - function(point, at)[0]) <= 1e-9 * away):
+            at = rng.normal(0.0, scale, len(steps))
+            away = np.abs(base) + np.abs(moved) @ np.abs(at)
+            if not np.all(
+                np.abs(base - moved @ at - function(point, at * steps)[0]) <= 1e-9 * away
+            ):
                 return None
         # A difference that is nothing but rounding error is no column.
-        columns[np.abs(columns) <= 1e-12 * (1.0 + np.abs(base)[:, None])] = 0.0
-        found.append(columns)
+        moved[np.abs(moved) <= 1e-12 * (np.abs(moved).max(axis=0) + np.abs(base)[:, None])] = 0.0
+        found.append(moved / steps)
     return found

@@ -21,6 +21,7 @@ from nnmm_pymc.kernels.scale import draw_scale
 from nnmm_pymc.kernels.slice import slice_sample
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.families import conjugate_family
+from nnmm_pymc.steps.random_statistics import find_random_statistics
 from nnmm_pymc.steps.statistics import find_statistics
 
 __all__ = ["ScaleMove", "find_scale"]
@@ -40,7 +41,11 @@ class ScaleMove:
         self.variance = variance
         self.shape = conditional.check_points[0][variance].shape
         conjugate = conjugate_family(conditional, variance)
-        known = None if conjugate is None else find_statistics(conditional, conjugate)
+        known = None
+        if conjugate is not None:
+            known = find_statistics(conditional, conjugate) or find_random_statistics(
+                conditional, conjugate
+            )
         self.known = None if known is None else known.prior
         prior = conditional.factors[conditional.rvs[variance].name]
         value = conditional.values[variance].type("log_variance")
@@ -64,6 +69,10 @@ class ScaleMove:
         quadratic = np.reshape(quadratic, self.shape)
         linear = np.reshape(linear, self.shape)
         if self.known is not None:
+            if 2 in self.known:
+                # exp(-psi v / 2) of the prior is quadratic in the factor too: v = v_0 (1 + away)^2.
+                falling = self.known[2] * np.exp(start)
+                linear, quadratic = linear - falling, quadratic + falling
             arrays = (start, self.known[0], self.known[1], linear, quadratic)
             flat = [np.ascontiguousarray(np.broadcast_to(a, self.shape)).ravel() for a in arrays]
             return draw_scale(rng, *flat).reshape(self.shape)
@@ -103,7 +112,9 @@ def find_scale(conditional: ConditionalModel, effects: str) -> ScaleMove | None:
             other_weights, other = read(point | {value: point[value] + step})
             proportional &= np.array_equal(weights, other_weights)
             wanted = variances * np.exp(step)[..., None]
-            proportional &= wanted.shape == other.shape and np.allclose(other, wanted, rtol=1e-9)
+            proportional &= wanted.shape == other.shape and np.allclose(
+                other, wanted, rtol=1e-9, atol=0.0
+            )
         if proportional:
             return ScaleMove(conditional, value)
     return None

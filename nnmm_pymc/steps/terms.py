@@ -1,4 +1,4 @@
-"""Marker effects in a model: the genotypes they multiply and the value they make."""
+"""Marker and random effects in a model: what they multiply, and the value they make."""
 
 from __future__ import annotations
 
@@ -16,31 +16,80 @@ from pytensor.tensor.elemwise import DimShuffle
 from nnmm_pymc.distributions import GenotypeProduct, MarkerEffectsRV
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.genotypes import genetic_values
+from nnmm_pymc.random_effects import LevelValue, RandomEffectsRV
 
-__all__ = ["MarkerTerm", "find_terms", "marker_effects_of", "value_shape"]
+__all__ = [
+    "HeldTerm",
+    "MarkerTerm",
+    "RandomTerm",
+    "find_random_terms",
+    "find_terms",
+    "marker_effects_of",
+    "value_shape",
+]
 
 
 @dataclass(eq=False)
-class MarkerTerm:
-    """Marker effects, the genotypes they multiply, and the genetic value that holds the product."""
+class HeldTerm:
+    """Effects, and the name of their value, which everything but their own step sees as data.
+
+    Attributes
+    ----------
+    held : shared variable
+        The value, in the conditional model.
+    current : array, optional
+        Effects to which it belongs.
+    """
 
     effects: str
     value: str
-    dosages: np.ndarray
-    centre: np.ndarray
-    held: Any = field(default=None, repr=False)
-    current: np.ndarray | None = field(default=None, repr=False)
+    held: Any = field(default=None, repr=False, kw_only=True)
+    current: np.ndarray | None = field(default=None, repr=False, kw_only=True)
+
+    @property
+    def n_individuals(self) -> int:
+        """Rows of the value."""
+        raise NotImplementedError
 
     def exact_value(self, effects: np.ndarray) -> np.ndarray:
-        """Genetic values of `effects`, in the shape of the held value."""
-        columns = np.ascontiguousarray(effects.reshape(len(self.dosages), -1))
-        out = genetic_values(self.dosages, self.centre, columns).T
-        return np.ascontiguousarray(out).reshape(-1, *effects.shape[1:])
+        """The value of `effects`, in the shape of the held value."""
+        raise NotImplementedError
 
     def hold(self, effects: np.ndarray, value: np.ndarray) -> None:
         """Set the held value that belongs to `effects`."""
         self.held.set_value(value, borrow=True)
         self.current = effects
+
+
+@dataclass(eq=False)
+class MarkerTerm(HeldTerm):
+    """Marker effects, the genotypes they multiply, and the genetic value that holds the product."""
+
+    dosages: np.ndarray
+    centre: np.ndarray
+
+    @property
+    def n_individuals(self) -> int:
+        return self.dosages.shape[1]
+
+    def exact_value(self, effects: np.ndarray) -> np.ndarray:
+        columns = np.ascontiguousarray(effects.reshape(len(self.dosages), -1))
+        out = genetic_values(self.dosages, self.centre, columns).T
+        return np.ascontiguousarray(out).reshape(-1, *effects.shape[1:])
+
+
+@dataclass(eq=False)
+class RandomTerm(HeldTerm):
+    """Random effects and the level of each individual."""
+
+    levels: LevelValue
+
+    @property
+    def n_individuals(self) -> int:
+        return len(self.levels.index)
+
+    def exact_value(self, effects: np.ndarray) -> np.ndarray:
+        return self.levels.of(effects)
 
 
 def marker_effects_of(model: pm.Model) -> list[Any]:
@@ -117,7 +166,33 @@ def _data(variable: Any) -> np.ndarray:
     return np.asarray(variable.get_value(borrow=True))
 
 
-def value_shape(model: pm.Model, term: MarkerTerm) -> tuple[int, ...]:
-    """Shape of the genetic value of a term."""
+def find_random_terms(model: pm.Model) -> list[RandomTerm]:
+    """All `RandomEffects` of a model.
+
+    Raises
+    ------
+    InputError
+        If what they add to the individuals has no name, so that it cannot be held.
+    """
+    found = []
+    for effects in model.free_RVs:
+        if not isinstance(effects.owner.op, RandomEffectsRV):
+            continue
+        for deterministic in model.deterministics:
+            product = _strip_views(deterministic).owner
+            if product is not None and isinstance(product.op, LevelValue):
+                if _strip_views(product.inputs[0]) is effects and not product.op.transposed:
+                    found.append(RandomTerm(str(effects.name), str(deterministic.name), product.op))
+                    break
+        else:
+            raise InputError(
+                f"The value of the random effects {effects.name!r} has no name; write "
+                f"pm.Deterministic('value', level_value({effects.name}, index)) in the model."
+            )
+    return found
+
+
+def value_shape(model: pm.Model, term: HeldTerm) -> tuple[int, ...]:
+    """Shape of the value of a term."""
     effects = model.initial_point()[term.effects]
-    return (term.dosages.shape[1], *effects.shape[1:])
+    return (term.n_individuals, *effects.shape[1:])

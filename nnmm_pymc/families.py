@@ -1,0 +1,116 @@
+"""Phenotypes that are not Gaussian: what their values may be, and the scale of what lies behind.
+
+Behind each value stands a liability l that is Gaussian given everything else, so that all terms of
+an equation mean the same whatever the family:
+
+- ``"bernoulli"``: 1 where l > 0, residual variance 1 (a probit model; Albert & Chib 1993, J Am Stat
+  Assoc 88:669);
+- ``"ordinal"``: ordered categories, between unknown cutpoints of which the first is 0;
+- ``"poisson"``: a count with mean exp(l), the residual variance being overdispersion;
+- ``"censored"``: l itself, of which some records only say that it lies between bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from nnmm_pymc.data.records import RecordTable
+from nnmm_pymc.edges import Node
+from nnmm_pymc.errors import InputError
+
+__all__ = ["THRESHOLD", "check_family", "code_values", "liability_scale"]
+
+#: Families whose residual variance is 1.
+THRESHOLD = ("bernoulli", "ordinal")
+
+
+def code_values(node: Node, layers: Mapping[str, Any], individuals: pd.Index) -> None:
+    """Check the values of a node for its family; number categories, take in bounds.
+
+    Raises
+    ------
+    InputError
+        Values are none of the family, or bounds are missing or the wrong way round.
+    """
+    family, values = node.equation.family, node.observed
+    known = values[~np.isnan(values)]
+    where = f"Equation {node.equation.formula!r}, family {family!r}"
+    if family == "bernoulli" and not np.isin(known, (0.0, 1.0)).all():
+        raise InputError(f"{where}: values must be 0 or 1, not {_first(known, (0.0, 1.0))}.")
+    if family == "poisson" and not ((known >= 0) & (known == np.round(known))).all():
+        raise InputError(f"{where}: values must be counts 0, 1, 2, ...; correct the column.")
+    if family == "ordinal":
+        node.categories = np.unique(known)
+        if not 3 <= len(node.categories) <= 50:
+            raise InputError(
+                f"{where}: there are {len(node.categories)} categories; give 3 to 50 as numbers "
+                "(of two use family='bernoulli')."
+            )
+        codes = np.searchsorted(node.categories, np.where(np.isnan(values), 0.0, values))
+        node.observed = np.where(np.isnan(values), np.nan, codes)
+    if family == "censored":
+        _take_bounds(node, layers[node.layer], individuals, where)
+
+
+def _first(values: np.ndarray, allowed: tuple[float, ...]) -> str:
+    return f"{values[~np.isin(values, allowed)][0]:g}"
+
+
+def _take_bounds(node: Node, table: Any, individuals: pd.Index, where: str) -> None:
+    """Bounds of the values that are not known; a stand-in within them goes where these are."""
+    bounds = node.equation.bounds
+    if bounds is None or len(node.columns) != 1:
+        raise InputError(
+            f"{where}: give one column on the left, and bounds=(lower, upper), the columns between "
+            "which a value lies that is missing there."
+        )
+    numbers = pd.DataFrame(table.numeric(list(bounds)), table.frame.index)
+    if isinstance(table, RecordTable):
+        assert node.records is not None
+        low, high = numbers.iloc[node.records.place].to_numpy().T[:, :, None]
+    else:
+        low, high = numbers.reindex(individuals).to_numpy().T[:, :, None]
+    unknown = np.isnan(node.observed) & ~(np.isnan(low) & np.isnan(high))
+    if (unknown & (low >= high)).any():
+        raise InputError(f"{where}: {bounds[0]!r} must be below {bounds[1]!r}; correct the bounds.")
+    inside = np.where(np.isnan(low), high, np.where(np.isnan(high), low, 0.5 * (low + high)))
+    node.bounds = (
+        np.where(unknown, np.where(np.isnan(low), -np.inf, low), np.nan),
+        np.where(unknown, np.where(np.isnan(high), np.inf, high), np.nan),
+    )
+    node.observed = np.where(unknown, inside, node.observed)
+
+
+def check_family(node: Node) -> None:
+    """Refuse other families where something depends on the node, or its residual variance is set.
+
+    Raises
+    ------
+    InputError
+    """
+    equation = node.equation
+    where = f"Equation {equation.formula!r}, family {equation.family!r}"
+    if equation.family != "gaussian" and not node.terminal:
+        raise InputError(f"{where}: only a trait that nothing depends on can have another family.")
+    if equation.family in THRESHOLD and "residual_variance" in equation.priors:
+        raise InputError(f"{where}: the residual variance is 1; leave out its prior.")
+    if equation.family in (*THRESHOLD, "poisson") and equation.weights is not None:
+        raise InputError(f"{where}: weights are those of Gaussian values; leave them out.")
+
+
+def liability_scale(node: Node) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and standard deviation of the liabilities of each column, as the data suggest them.
+
+    The residual variance of 1 of a threshold model is half of their variance.
+    """
+    values, family = node.observed, node.equation.family
+    if family == "poisson":
+        logs = np.log(values + 0.5)
+        return np.nanmean(logs, axis=0), np.maximum(np.nanstd(logs, axis=0), 0.1)
+    above = np.nanmean(values > 0, axis=0, where=~np.isnan(values))
+    return np.sqrt(2.0) * ndtri(np.clip(above, 0.01, 0.99)), np.full(values.shape[1], np.sqrt(2.0))

@@ -1,0 +1,158 @@
+"""The likelihood of a node: its observed cells, and missing ones that are unknowns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pymc as pm
+import pytensor.tensor as pt
+
+from nnmm_pymc.edges import Node
+from nnmm_pymc.steps.bounds import Liability, register_liability
+
+__all__ = ["add_likelihood"]
+
+
+def add_likelihood(node: Node, mean: Any, variance: Any, individuals: pd.Index) -> Any:
+    """Variables of a node's cells around their means, with residual variances by column.
+
+    Parameters
+    ----------
+    node : Node
+    mean : (row, column) expression
+    variance : (column,) expression
+    individuals : pandas.Index
+
+    Returns
+    -------
+    (row, column) expression
+        Values that the node's children see.
+    """
+    sd = pt.sqrt(variance) * np.ones(len(node.columns))
+    if node.weights is not None:
+        sd = sd / np.sqrt(node.weights)[:, None]
+    present = ~np.isnan(node.observed)
+    if node.equation.family != "gaussian":
+        return _liabilities(node, mean, sd, present, individuals)
+    if present.all():
+        dims = (node.row_dim, node.dim)
+        return pm.Normal(node.name, mean, sd, observed=node.observed, dims=dims)
+    values = pt.zeros(present.shape)
+    if present.any():
+        seen = _cell_variable(
+            f"{node.name}_observed", node, mean, sd, present, individuals, node.observed[present]
+        )
+        # Of the observed cells the random variable, not its data: prior draws go through.
+        values = pt.set_subtensor(values[np.nonzero(present)], seen)
+    if node.terminal:
+        return values
+    if node.latent.any():
+        missing = _cell_variable(
+            f"{node.name}_missing", node, mean, sd, node.latent, individuals, None
+        )
+        rows, columns = np.nonzero(node.latent)
+        values = pt.set_subtensor(values[rows, columns], missing)
+    return pm.Deterministic(node.name, values, dims=(node.row_dim, node.dim))
+
+
+def _liabilities(node: Node, mean: Any, sd: Any, present: np.ndarray, individuals: pd.Index) -> Any:
+    """Gaussian liabilities of the cells, and what is observed of them (`nnmm_pymc.families`)."""
+    family, name = node.equation.family, f"{node.name}_liability"
+    if node.bounds is not None:
+        return _censored(node, mean, sd, present, individuals)
+    liability = _cell_variable(name, node, mean, sd, present, individuals, None)
+    values, dim = node.observed[present], f"{name}_cell"
+    if family == "poisson":
+        pm.Poisson(f"{node.name}_observed", pt.exp(liability), observed=values, dims=dim)
+        unbounded = np.full(len(values), -np.inf), np.full(len(values), np.inf)
+        register_liability(pm.modelcontext(None), Liability(name, *unbounded, count=True))
+        return liability
+    codes = values.astype(int)
+    cuts: Any = np.zeros(1)
+    gaps = None
+    if node.categories is not None:
+        model = pm.modelcontext(None)
+        model.add_coord(f"{node.name}_gap", [str(k) for k in range(2, len(node.categories))])
+        gaps = pm.Exponential(f"{node.name}_gaps", 1.0, dims=f"{node.name}_gap")
+        cuts = pt.concatenate([np.zeros(1), pt.cumsum(gaps)])
+        model.add_coord(f"{node.name}_cutpoint", [str(k) for k in range(1, len(node.categories))])
+        cuts = pm.Deterministic(f"{node.name}_cutpoints", cuts, dims=f"{node.name}_cutpoint")
+    pm.CustomDist(
+        f"{node.name}_observed",
+        liability,
+        cuts,
+        logp=_threshold_logp,
+        random=_threshold_random,
+        signature="(),(c)->()",
+        observed=codes,
+        dims=dim,
+    )
+    lower, upper = np.where(codes > 0, 0.0, -np.inf), np.where(codes > 0, np.inf, 0.0)
+    gap_value = None if gaps is None else f"{node.name}_gaps_log__"
+    register_liability(pm.modelcontext(None), Liability(name, lower, upper, codes, gap_value))
+    return liability
+
+
+def _threshold_logp(value: Any, liability: Any, cuts: Any) -> Any:
+    """0 where the liability lies in its category, else minus infinity."""
+    category = pt.sum(liability[..., None] > cuts, axis=-1)
+    return pt.switch(pt.eq(category, value), 0.0, -np.inf)
+
+
+def _threshold_random(liability: Any, cuts: Any, rng: Any = None, size: Any = None) -> Any:
+    return np.sum(np.asarray(liability)[..., None] > cuts, axis=-1)
+
+
+def _censored(node: Node, mean: Any, sd: Any, present: np.ndarray, individuals: pd.Index) -> Any:
+    """Values that are known, and liabilities of those between bounds."""
+    assert node.bounds is not None
+    between, name = ~np.isnan(node.bounds[0]), f"{node.name}_liability"
+    known = present & ~between
+    values = pt.zeros(present.shape)
+    if known.any():
+        seen = _cell_variable(
+            f"{node.name}_observed", node, mean, sd, known, individuals, node.observed[known]
+        )
+        values = pt.set_subtensor(values[np.nonzero(known)], seen)
+    if between.any():
+        hidden = _cell_variable(name, node, mean, sd, between, individuals, None)
+        lower, upper = (bound[between] for bound in node.bounds)
+        inside = (hidden > lower) & (hidden <= upper)
+        pm.Potential(f"{node.name}_bounds", pt.sum(pt.switch(inside, 0.0, -np.inf)))
+        register_liability(pm.modelcontext(None), Liability(name, lower, upper))
+        values = pt.set_subtensor(values[np.nonzero(between)], hidden)
+    return values
+
+
+def _cell_variable(
+    name: str,
+    node: Node,
+    mean: Any,
+    sd: Any,
+    cells: np.ndarray,
+    individuals: pd.Index,
+    observed: np.ndarray | None,
+) -> Any:
+    """Normal variable of some cells, individual by individual; their labels are its coordinate."""
+    rows, columns = np.nonzero(cells)
+    single, names = len(node.columns) == 1, node.row_names(individuals)
+    labels = [
+        names[r] if single else f"{names[r]}:{node.columns[c]}"
+        for r, c in zip(rows, columns, strict=True)
+    ]
+    dim = f"{name}_cell"
+    pm.modelcontext(None).add_coord(dim, labels)
+    whole_rows = np.array_equal(
+        cells, np.repeat(cells.any(axis=1), cells.shape[1]).reshape(cells.shape)
+    )
+    if whole_rows:
+        kept = np.flatnonzero(cells.any(axis=1))
+        cell_mean = mean[kept].ravel()
+        sd = sd if sd.ndim == 1 else sd[kept]
+        cell_sd = pt.broadcast_to(sd, (len(kept), cells.shape[1])).ravel()
+    else:
+        cell_mean = mean[rows, columns]
+        cell_sd = sd[columns] if sd.ndim == 1 else sd[rows, columns]
+    return pm.Normal(name, cell_mean, cell_sd, observed=observed, dims=dim)

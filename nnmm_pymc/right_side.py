@@ -1,0 +1,144 @@
+"""The right side of an equation: what each of its terms is, and the edge or design it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nnmm_pymc.activations import FUNCTIONS
+from nnmm_pymc.connections import connection_mask
+from nnmm_pymc.covariates import Covariate, code_covariates
+from nnmm_pymc.data import Genotypes
+from nnmm_pymc.edges import FunctionEdge, MarkerEdge, Node, ParentEdge
+from nnmm_pymc.errors import InputError
+from nnmm_pymc.formula import ACTIVATIONS, Term
+from nnmm_pymc.grouping import column_of, is_random, random_edge
+
+__all__ = ["add_right_side", "matching_nodes"]
+
+
+def matching_nodes(name: str, nodes: list[Node]) -> list[Node]:
+    """Nodes that a word of a right side means: all of a layer, or the one with the column."""
+    whole = [n for n in nodes if n.layer == name]
+    return whole or [n for n in nodes if name in n.columns]
+
+
+def add_right_side(
+    node: Node, nodes: list[Node], layers: Mapping[str, Any], individuals: pd.Index
+) -> None:
+    """Fill in what reaches a node, from the terms of its equation."""
+    n_genotypes = sum(isinstance(layer, Genotypes) for layer in layers.values())
+    functions = {**FUNCTIONS, **node.equation.functions}
+    covariates = []
+    for term in node.equation.terms:
+        if is_random(term, layers):
+            node.random.append(random_edge(term, node, layers, individuals))
+            continue
+        meant = [name for name in term.names if name in layers or matching_nodes(name, nodes)]
+        if not meant:
+            covariates.append(term)
+            continue
+        call = term.call
+        if call is not None and call[0] in functions and call[0] not in ACTIVATIONS:
+            node.functions.append(_function_edge(term, call, node, nodes, functions))
+            continue
+        if len(term.names) > 1 or (term.label != term.names[0] and not term.functions):
+            raise InputError(
+                f"Equation {node.equation.formula!r}: term {term.label!r} is not understood; "
+                f"{meant[0]!r} enters alone, inside activations ({', '.join(ACTIVATIONS)}), or in "
+                "a function of your own, given as functions={'name': function}."
+            )
+        name = term.names[0]
+        layer = layers.get(name)
+        if isinstance(layer, Genotypes):
+            if term.functions:
+                raise InputError(
+                    f"Equation {node.equation.formula!r}: genotypes enter linearly, write "
+                    f"{name!r} instead of {term.label!r}."
+                )
+            dim = "marker" if n_genotypes == 1 else f"{name}_marker"
+            mask = connection_mask(node, term, tuple(layer.markers), "marker")
+            node.markers.append(MarkerEdge(term.label, name, layer, dim, mask))
+        else:
+            matching = matching_nodes(name, nodes)
+            if not matching:
+                raise InputError(
+                    f"Equation {node.equation.formula!r}: layer {name!r} has no equation of its "
+                    f"own; add one such as '{name} ~ 1 + geno'."
+                )
+            activation, scaled = _activation(term, node)
+            for parent in matching:
+                columns = parent.columns if parent.layer == name else (name,)
+                mask = connection_mask(node, term, columns, "omic")
+                node.parents.append(
+                    ParentEdge(term.label, parent.name, columns, activation, scaled, mask)
+                )
+    if covariates:
+        node.covariates = _covariates(covariates, node, layers, individuals)
+
+
+def _function_edge(
+    term: Term,
+    call: tuple[str, tuple[str, ...]],
+    node: Node,
+    nodes: list[Node],
+    functions: Mapping[str, Callable[..., Any]],
+) -> FunctionEdge:
+    arguments = []
+    for name in call[1]:
+        matching = matching_nodes(name, nodes)
+        if len(matching) != 1:
+            raise InputError(
+                f"Equation {node.equation.formula!r}: argument {name!r} of {call[0]!r} must be a "
+                "layer or column with one equation of its own."
+            )
+        whole = matching[0].layer == name
+        columns = matching[0].columns if whole else (name,)
+        arguments.append((matching[0].name, columns, whole))
+    return FunctionEdge(term.label, call[0], functions[call[0]], tuple(arguments))
+
+
+def _activation(term: Term, node: Node) -> tuple[str, bool]:
+    names = [f for f in term.functions if f != "scale"]
+    scaled = "scale" in term.functions
+    if (
+        len(names) > 1
+        or any(f not in ACTIVATIONS for f in names)
+        or (scaled and term.functions.index("scale") != len(term.functions) - 1)
+    ):
+        raise InputError(
+            f"Equation {node.equation.formula!r}: {term.label!r} is not understood; activations "
+            f"are {', '.join(ACTIVATIONS)}, with scale() innermost."
+        )
+    return (names[0] if names else "identity"), scaled
+
+
+def _covariates(
+    terms: list[Term], node: Node, layers: Mapping[str, Any], individuals: pd.Index
+) -> list[Covariate]:
+    names = dict.fromkeys(name for term in terms for name in term.names)
+    columns = {name: _complete_column(name, node, layers, individuals) for name in names}
+    labels = [term.label for term in terms]
+    return code_covariates(node.equation, labels, pd.DataFrame(columns))
+
+
+def _complete_column(
+    name: str, node: Node, layers: Mapping[str, Any], individuals: pd.Index
+) -> pd.Series:
+    """A covariate; rows without data in the node may lack it, and get its mean or mode."""
+    column = column_of(name, node, layers, individuals)
+    used = ~np.isnan(node.observed).all(axis=1)
+    lacking = column.index[column.isna().to_numpy() & used]
+    if len(lacking):
+        raise InputError(
+            f"Equation {node.equation.formula!r}: {name!r} is missing for {len(lacking)} "
+            f"{node.row_word} that the equation needs, the first {lacking[0]!r}; fill it in or "
+            "leave them out."
+        )
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.cat.remove_unused_categories()
+    numeric = pd.api.types.is_numeric_dtype(column)
+    return column.fillna(column.mean() if numeric else column.mode().iloc[0])

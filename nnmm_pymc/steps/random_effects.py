@@ -1,0 +1,237 @@
+r"""`RandomEffectGibbs`: the step that draws all effects of a random term at once.
+
+With everything else given, the effects u of one response are normal with the precision
+
+.. math:: P = D + Q / \sigma^2, \qquad P\, E[u] = Z' W r + D u
+
+where Z has one element for each individual, its level's; W are the precisions of the residuals r,
+which are those at the current u; and :math:`D = Z' W Z` is diagonal. Independent effects are drawn
+one by one, small vectors through a factor of P, others by solving
+
+.. math:: P u = Z' W r + D u_0 + D^{1/2} z_1 + Q a / \sigma, \qquad a \sim N(0, Q^{-1})
+
+whose right side has the covariance P (Papandreou & Yuille 2010, Adv Neural Inf Process Syst 23),
+by conjugate gradients. Two moves follow that leave the conditional distributions alone and mix
+what is slow to mix: of the effects with the variance that scales them (`nnmm_pymc.steps.scale`) and
+with an intercept (`nnmm_pymc.steps.shift`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pymc as pm
+from pymc.step_methods.compound import BlockedStep, StepMethodState
+from pymc.step_methods.state import dataclass_state
+from pymc.util import get_value_vars_from_user_vars
+from scipy import sparse
+
+from nnmm_pymc.errors import InputError
+from nnmm_pymc.kernels.sparse import SparseFactor, conjugate_gradients
+from nnmm_pymc.steps.conditional import ConditionalModel, PointFunction
+from nnmm_pymc.steps.normals import find_cells
+from nnmm_pymc.steps.random_statistics import effect_variances
+from nnmm_pymc.steps.scale import ScaleMove
+from nnmm_pymc.steps.shift import find_shift
+from nnmm_pymc.steps.terms import RandomTerm
+
+__all__ = ["RandomEffectGibbs"]
+
+# Up to so many elements in the factor of P a draw through it is the faster one.
+FEW_ELEMENTS = 2_000
+# Residual of the conjugate gradients: what is left is far below the Monte Carlo error.
+TOLERANCE, MOST_ITERATIONS = 1e-10, 2_000
+
+
+@dataclass_state
+class RandomEffectGibbsState(StepMethodState):
+    pass
+
+
+class RandomEffectGibbs(BlockedStep):
+    """Exact draw of all effects of a random term, one response after the other.
+
+    Parameters
+    ----------
+    vars : list of variable
+        The one `RandomEffects` variable to draw.
+    model, conditional
+        As in `MarkerGibbs`.
+
+    Attributes
+    ----------
+    direct : bool
+        Whether draws go through a factor of P.
+    scale : ScaleMove, optional
+    shift : ShiftMove, optional
+
+    Raises
+    ------
+    InputError
+        If the likelihood is not Gaussian and independent given the value of the effects.
+    """
+
+    name = "random_effect_gibbs"
+    default_blocked = True
+    stats_dtypes_shapes: ClassVar[dict[str, Any]] = {}
+    _state_class = RandomEffectGibbsState
+
+    def __init__(
+        self,
+        vars,
+        *,
+        conditional: ConditionalModel | None = None,
+        model=None,
+        blocked: bool = True,
+        rng=None,
+    ):
+        model = pm.modelcontext(model)
+        self.vars = get_value_vars_from_user_vars(vars, model)
+        self.rng = np.random.default_rng(rng)
+        self.conditional = conditional if conditional is not None else ConditionalModel(model)
+        name = self.vars[0].name
+        terms = [t for t in self.conditional.random_terms if t.effects == name]
+        if len(self.vars) != 1 or not terms:
+            raise InputError("RandomEffectGibbs draws one RandomEffects variable; one for each.")
+        self.term: RandomTerm = terms[0]
+        cells = find_cells(self.conditional, self.term)
+        if cells is None:
+            raise InputError(
+                f"The likelihood of {self.conditional.factors_of(self.term.held)} is not Gaussian "
+                f"and independent between individuals given {self.term.value!r}, which the Gibbs "
+                "update of random effects needs."
+            )
+        self.cells = cells
+        rv = self.conditional.rvs[name]
+        self.precision = rv.owner.op.precision
+        variance = rv.owner.inputs[2]
+        if self.precision is not None and variance.ndim == 2 and variance.type.shape[0] != 1:
+            raise InputError(
+                f"Random effects {name!r} with a precision matrix need one variance for each "
+                "response, or one for all; a diagonal of variances belongs into the matrix."
+            )
+        self.variance = self.conditional.compile([effect_variances(self.conditional, name)])
+        self.direct = False
+        if self.precision is not None:
+            self.direct = self._fills_in_little()
+            q = self.precision.matrix
+            columns = np.repeat(np.arange(q.shape[0]), np.diff(q.indptr))
+            self._diagonal = np.flatnonzero(columns == q.indices)
+        self.scale = _find_scale(self.conditional, self.term, self.variance)
+        matrix = None if self.precision is None else self.precision.matrix
+        self.shift = find_shift(self.conditional, self.term, matrix)
+
+    def _fills_in_little(self) -> bool:
+        assert self.precision is not None
+        if self.precision.n > FEW_ELEMENTS:
+            return False
+        try:
+            return SparseFactor(self.precision.matrix).nnz <= FEW_ELEMENTS
+        except np.linalg.LinAlgError:
+            raise InputError(
+                f"{self.precision.source}: the precision matrix of {self.term.effects!r} is not "
+                "positive definite; check how it was made."
+            ) from None
+
+    def sums(self, point, residual, weight) -> tuple[np.ndarray, np.ndarray]:
+        """D and Z'Wr + D u_0 of the module's formula, (level, response)."""
+        levels = self.term.levels
+        old = point[self.term.effects].reshape(levels.n_levels, -1)
+        weighted = weight * levels.multiplier[:, None]
+        diagonal, linear = np.empty(old.shape), np.empty(old.shape)
+        # Those without a level are counted behind the last one.
+        index, length = np.where(levels.index < 0, len(old), levels.index), len(old) + 1
+        for c in range(old.shape[1]):
+            own = weighted[:, c]
+            diagonal[:, c] = np.bincount(index, own * levels.multiplier, length)[:-1]
+            linear[:, c] = np.bincount(index, own * residual[:, c], length)[:-1]
+        return diagonal, linear + diagonal * old
+
+    def step(self, point):
+        self.conditional.refresh(point)
+        residual, weight = self.cells(point)
+        old, before = point[self.term.effects], self.term.held.get_value()
+        variance = self.variance(point)[0]
+        draw = self._drawn(*self.sums(point, residual, weight), variance, old)
+        value = self.term.exact_value(draw.reshape(old.shape))
+        point = point.copy()
+        if self.scale is not None:
+            residual = residual + (before - value).reshape(residual.shape)
+            draw = draw * self._draw_scale(self.scale, point, residual, weight, value)
+            variance = self.variance(point)[0]
+        if self.shift is not None:
+            step = self.shift.draw(point, draw, variance, self.rng)
+            draw = draw - step
+            name = self.shift.intercept
+            point[name] = point[name] + step.reshape(np.shape(point[name]))
+        point[self.term.effects] = new = draw.reshape(old.shape)
+        self.term.hold(new, self.term.exact_value(new))
+        return point, [{}]
+
+    def _draw_scale(self, move: ScaleMove, point, residual, weight, value) -> np.ndarray:
+        """Draw the variance with the scaled effects; returns the factor of the effects."""
+        added = value.reshape(residual.shape)
+        quadratic = np.einsum("ik,ik,ik->k", weight, added, added)
+        linear = np.einsum("ik,ik,ik->k", weight, added, residual)
+        log_variance = move.draw(point, quadratic, linear, self.rng)
+        factor = np.exp(0.5 * (log_variance - point[move.variance]))
+        point[move.variance] = log_variance
+        return factor
+
+    def _drawn(self, diagonal, linear, variance, old) -> np.ndarray:
+        """Effects, (level, response)."""
+        if self.precision is None:
+            own = diagonal + 1.0 / variance
+            return (linear + np.sqrt(own) * self.rng.standard_normal(linear.shape)) / own
+        draw = np.empty(linear.shape)
+        start = old.reshape(linear.shape)
+        for c in range(linear.shape[1]):
+            column = (diagonal[:, c], linear[:, c], variance[0, c], start[:, c])
+            draw[:, c] = self._factored(*column) if self.direct else self._solved(*column)
+        return draw
+
+    def _factored(self, diagonal, linear, variance, start) -> np.ndarray:
+        factor = SparseFactor(self._matrix(diagonal, variance))
+        return factor.solve(linear + factor.times(self.rng.standard_normal(len(linear))))
+
+    def _solved(self, diagonal, linear, variance, start) -> np.ndarray:
+        q = self.precision.matrix
+        white = self.rng.standard_normal(len(linear))
+        prior = self.precision.coloured(self.rng.standard_normal((len(linear), 1)))[:, 0]
+        right = linear + np.sqrt(diagonal) * white + q @ prior / np.sqrt(variance)
+        draw = np.array(start)
+        system = (q.indptr, q.indices, q.data, 1.0 / variance, diagonal, right)
+        if conjugate_gradients(*system, draw, TOLERANCE, MOST_ITERATIONS) < 0:
+            draw = SparseFactor(self._matrix(diagonal, variance)).solve(right)
+        return draw
+
+    def _matrix(self, diagonal: np.ndarray, variance: float) -> sparse.csc_array:
+        q = self.precision.matrix
+        elements = q.data / variance
+        elements[self._diagonal] += diagonal
+        return sparse.csc_array((elements, q.indices, q.indptr), shape=q.shape)
+
+
+def _find_scale(
+    conditional: ConditionalModel, term: RandomTerm, variances: PointFunction
+) -> ScaleMove | None:
+    """The variance that scales all effects of a response, and nothing else, if there is one."""
+    n_responses = conditional.check_points[0][term.effects].shape[1:]
+    for value, variable in conditional.rvs.items():
+        factors = set(conditional.factors_of(conditional.values[value]))
+        if factors != {variable.name, term.effects} or not value.endswith("_log__"):
+            continue
+        if conditional.check_points[0][value].shape not in ((), n_responses):
+            continue
+        proportional = True
+        for point in conditional.check_points:
+            # A step of its own for each element: whose variance scales what must be told apart.
+            shape = point[value].shape
+            step = 0.5 + np.arange(point[value].size).reshape(shape) / (1 + point[value].size)
+            moved = variances(point | {value: point[value] + step})[0]
+            wanted = variances(point)[0] * np.exp(step)
+            proportional &= np.allclose(moved, wanted, rtol=1e-9)
+        if proportional:
+            return ScaleMove(conditional, value)
+    return None

@@ -1,0 +1,142 @@
+"""Variance components of a fit, their shares of the phenotypic variance, and repeatability."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from nnmm_pymc.description import NodeDescription, read_description, traits_first
+from nnmm_pymc.errors import InputError
+from nnmm_pymc.summarise import tails
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["repeatability", "variance_components"]
+
+
+def variance_components(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
+    """Variances of every omic and trait: random effects, markers, residual, and what they sum to.
+
+    A random effect's variance is its parameter: of a pedigree the additive variance of the base
+    population, of a random slope that of the slopes. That of markers is the variance of their
+    genetic values over the candidates of `breeding_values`. Shares are of the sum of what the terms
+    of the own equation add to the average individual, draw by draw: of a pedigree effect the share
+    is the heritability in the narrow sense of an animal model. What an equation gets through omics
+    is not in it (`mediated_heritability` has that).
+
+    Parameters
+    ----------
+    result : DataTree
+        From `Network.fit`.
+    probability : float
+        Of the intervals.
+
+    Returns
+    -------
+    DataFrame
+        Columns trait, component (a term, or "residual"), mean, sd, lower, upper of the variance,
+        and share, share_sd, share_lower, share_upper.
+
+    Raises
+    ------
+    InputError
+        If the result is not that of `Network.fit`.
+    """
+    levels = tails(probability)
+    rows = []
+    for node in traits_first(read_description(result)):
+        variances, added = _drawn(result, node)
+        total = sum(added.values())
+        for k, trait in enumerate(node.columns):
+            for label, draws in variances.items():
+                row: dict[str, str | float] = {"trait": trait, "component": label}
+                share = added[label] / total
+                for prefix, values in (("", draws), ("share", share)):
+                    row |= _summary(values[:, k], levels, prefix)
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _drawn(
+    result: xr.DataTree, node: NodeDescription
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Draws (draw, column) of each variance, and of what it adds to the average individual."""
+    posterior = result["posterior"].dataset
+    if node.markers or node.random:
+        posterior = posterior.sel(draw=result["effect_draws"]["draw"].to_numpy())
+
+    def stored(name: str) -> np.ndarray:
+        if name not in posterior:
+            raise InputError(f"The posterior does not hold {name!r}; fit again.")
+        values = posterior[name].transpose("chain", "draw", ...).to_numpy()
+        flat = values.reshape(values.shape[0] * values.shape[1], -1)
+        return np.broadcast_to(flat, (len(flat), len(node.columns)))
+
+    variances, added = {}, {}
+    for name in node.markers:
+        label = name.removeprefix(f"{node.name}_")
+        explained = result["genetic_values"].dataset[f"{node.name}_{label}_explained"]
+        variances[label] = added[label] = explained.to_numpy().reshape(-1, len(node.columns))
+    for random in node.random.values():
+        variances[random.label] = stored(random.variance)
+        added[random.label] = variances[random.label] * random.mean_square
+    variances["residual"] = added["residual"] = stored(node.residual_variance)
+    return variances, added
+
+
+def _summary(draws: np.ndarray, levels: tuple[float, float], prefix: str) -> dict[str, str | float]:
+    lower, upper = np.quantile(draws, levels)
+    names = (
+        [prefix, f"{prefix}_sd", f"{prefix}_lower", f"{prefix}_upper"]
+        if prefix
+        else ["mean", "sd", "lower", "upper"]
+    )
+    return dict(zip(names, (draws.mean(), draws.std(), lower, upper), strict=True))
+
+
+def repeatability(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
+    """Repeatability of every trait with repeated records: what its records have in common.
+
+    The share of the variance between individuals, which is that of their markers and pedigree
+    effects and of the permanent environment, ``(1|cow)`` with the column that says of whom a record
+    is, in the sum of the variances of the terms of the equation (`variance_components`).
+
+    Parameters
+    ----------
+    result : DataTree
+        From `Network.fit`.
+    probability : float
+        Of the interval.
+
+    Returns
+    -------
+    DataFrame
+        Columns trait, mean, sd, lower, upper.
+
+    Raises
+    ------
+    InputError
+        If the result is not that of `Network.fit`, or no equation has repeated records.
+    """
+    levels = tails(probability)
+    rows = []
+    for node in traits_first(read_description(result)):
+        if node.individual is None:
+            continue
+        _, added = _drawn(result, node)
+        between = [name.removeprefix(f"{node.name}_") for name in node.genetic]
+        between += [r.label for r in node.random.values() if r.columns == [node.individual]]
+        own = sum((added[label] for label in between), np.zeros_like(added["residual"]))
+        share = own / sum(added.values())
+        for k, trait in enumerate(node.columns):
+            row: dict[str, str | float] = {"trait": trait}
+            rows.append(row | _summary(share[:, k], levels, ""))
+    if not rows:
+        raise InputError(
+            "No equation of the fit has repeated records; give the layer of the records "
+            "individual='column'."
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,138 @@
+"""Deliberate faults in trajectories, NUTS and Hamiltonian moves, and in what they evaluate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from faults import Fault
+
+from nnmm_pymc.kernels.latent import latent_hmc
+
+TRAJECTORY_FAULTS = [
+    Fault(
+        "individuals without data counted in a regression",
+        "steps.latent_hmc:LatentHMC._draw_traits",
+        "self.seen[:, t]",
+        "np.ones(len(self.seen), bool)",
+        "hmc",
+    ),
+    Fault(
+        "mass that depends on where the cells are",
+        "steps.latent_hmc:LatentHMC._move_cells",
+        "at = (mean - net.centre[columns])",
+        "at = (point[net.missing] - net.centre[columns])",
+        "hmc",
+    ),
+    Fault(
+        "momenta without the scale of their mass",
+        "kernels.latent",
+        "p[c] = normals[i] * np.sqrt(m[c])",
+        "p[c] = normals[i]",
+        "hmc",
+    ),
+    Fault(
+        "slope of the activation without the scale",
+        "kernels.latent",
+        "* slope[c] / scale[k]",
+        "* slope[c]",
+        "hmc",
+    ),
+    Fault(
+        "HMC of cells: second half of the kick missing",
+        "kernels.latent",
+        "p[c] -= 0.5 * step * gradient[c]\n        # fmt: on",
+        "p[c] -= 0.0\n        # fmt: on",
+        "hmc",
+    ),
+    Fault(
+        "residuals of the missing cells of another individual",
+        "steps.fused:FusedDensity.prepare",
+        "middle.ravel().take(self.latent_cells)",
+        "middle.ravel().take(np.roll(self.latent_cells, 1))",
+        "nuts",
+    ),
+    Fault(
+        "observed omics moved with the missing ones and put back",
+        "steps.latent_hmc:LatentHMC._move_cells",
+        "acceptance = latent_hmc(",
+        "from faults_trajectories import with_observed\n"
+        "    acceptance = with_observed(self, middle, weights)(",
+        "hmc",
+    ),
+    Fault(
+        "fused density: activation without its scale",
+        "kernels.network",
+        "centre[k], scale[k], value[own]",
+        "centre[k], 1.0, value[own]",
+        "scaled nuts",
+    ),
+    Fault(
+        "NUTS: the new half of a trajectory always taken",
+        "kernels.nuts",
+        "np.log(uniforms[index]) < weight2 - weight:",
+        "np.log(uniforms[index]) < 0.0:",
+        "bent",
+        shown_by="nuts",
+    ),
+    Fault(
+        "NUTS: states of a subtree not weighted",
+        "kernels.nuts",
+        "np.log(uniforms[index]) < weight2 - total:",
+        "uniforms[index] < 0.5:",
+        "bent",
+        shown_by="nuts",
+    ),
+    Fault(
+        "NUTS: a half that turned back is drawn from",
+        "kernels.nuts",
+        "if stop != 0:\n            break\n        if forward:",
+        "if stop == 1:\n            break\n        if forward:",
+        "bent",
+        shown_by="nuts",
+    ),
+    Fault(
+        "NUTS: energy with the momentum of half a step before",
+        "kernels.nuts",
+        "p[i] += 0.5 * step * gradient[i]\n        total += p[i] * p[i] * inverse_mass[i]",
+        "total += p[i] * p[i] * inverse_mass[i]\n        p[i] += 0.5 * step * gradient[i]",
+        "bent",
+        shown_by="nuts",
+    ),
+]
+
+
+def with_observed(step: Any, middle: Any, weights: Any) -> Any:
+    """`latent_hmc` that moves the observed cells too, and puts them back."""
+    density, net = step.density, step.density.network
+    rows = density.incomplete
+    given = ~net.latent[rows] & ~np.isnan(net.middle.observed[rows])
+    row, column = np.nonzero(given)
+    cell = density.cell.copy()
+    cell[given] = len(density.cell_rows) + np.arange(len(row))
+    observed = net.middle.observed[rows][given]
+    offset = density.offset(net.middle)[rows][given]
+    noise = np.random.default_rng(1).normal(size=len(row))
+    means = offset + np.einsum("mc,cm->m", density.middle_rows[row], middle[:, column])
+
+    def moved(latent, mean, _, tau, traits, base, *rest):  # type: ignore[no-untyped-def]
+        *middle_arguments, mass, size, n_steps, normals, uniforms = rest
+        both = np.concatenate([latent, observed])
+        acceptance = latent_hmc(
+            both,
+            np.concatenate([mean, means]),
+            cell,
+            tau,
+            traits,
+            base - density.activated @ weights,
+            *middle_arguments,
+            np.concatenate([mass, density.held.middle_precision[column]]),
+            size,
+            n_steps,
+            np.concatenate([normals, noise]),
+            uniforms,
+        )
+        latent[:] = both[: len(latent)]
+        return acceptance
+
+    return moved

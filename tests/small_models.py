@@ -1,0 +1,166 @@
+"""Small networks and models, one of each kind of update, with proper priors that are not vague.
+
+Few individuals and informative priors: data that say little let a chain that draws them again and
+again (`nnmm_pymc.checks.geweke`) move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pymc as pm
+import pytensor.tensor as pt
+
+import nnmm_pymc as nn
+
+N, P = 12, 5
+IDS = [f"i{i}" for i in range(N)]
+VARIANCE = nn.Prior("InverseGamma", alpha=4.0, beta=3.0)
+INTERCEPT = nn.Prior("Normal", mu=0.3, sigma=0.5)
+WEIGHTS = nn.Prior("Normal", mu=0.2, sigma=0.6)
+SLAB = nn.Prior("InverseGamma", alpha=4.0, beta=0.6)
+INCLUSION = nn.Prior("Beta", alpha=2.0, beta=3.0)
+
+MARKERS = {
+    "RRBLUP": nn.RRBLUP(slab_variance=SLAB),
+    "BayesA": nn.BayesA(df=5.0, scale=nn.Prior("InverseGamma", alpha=4.0, beta=0.4)),
+    "BayesB": nn.BayesB(
+        inclusion=INCLUSION, df=5.0, scale=nn.Prior("InverseGamma", alpha=4.0, beta=0.4)
+    ),
+    "BayesC": nn.BayesC(inclusion=INCLUSION, slab_variance=SLAB),
+    "BayesL": nn.BayesL(lambda_squared=nn.Prior("Gamma", alpha=4.0, beta=0.4)),
+    "BayesR": nn.BayesR(
+        class_probabilities=nn.Prior("Dirichlet", a=[2.0, 2.0, 1.0]),
+        class_variances=(0.1, 1.0),
+        slab_variance=SLAB,
+    ),
+    "Horseshoe": nn.Horseshoe(
+        global_scale=nn.Prior("HalfNormal", sigma=0.5),
+        slab_variance=nn.Prior("InverseGamma", alpha=4.0, beta=3.0),
+    ),
+}
+
+
+def tables(missing: bool) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Dosages, two omics and two traits, of which some cells are missing (some of both)."""
+    rng = np.random.default_rng(1)
+    dosages = rng.binomial(2, 0.4, (N, P)).astype(float)
+    omics, traits = rng.normal(0.3, 1.0, (N, 2)), rng.normal(0.3, 1.0, (N, 2))
+    if missing:
+        omics[:4, 0] = omics[2:6, 1] = np.nan
+    traits[0, 0] = traits[3:5, 1] = traits[-1, 1] = np.nan
+    return (
+        pd.DataFrame(dosages, IDS, [f"m{j}" for j in range(P)]),
+        pd.DataFrame(omics, IDS, ["e0", "e1"]),
+        pd.DataFrame(traits, IDS, ["y0", "y1"]),
+    )
+
+
+def network(
+    prior: Any,
+    term: str,
+    *,
+    missing: bool = True,
+    weights: Any = WEIGHTS,
+    direct: Any = None,
+    connections: Any = None,
+) -> nn.Network:
+    """Markers act on omics, omics (and markers, with a prior `direct`) on traits."""
+    dosages, omics, traits = tables(missing)
+    common = {"Intercept": INTERCEPT, "residual_variance": VARIANCE}
+    acting = {term: weights} | ({} if direct is None else {"geno": direct})
+    formula = f"pheno ~ 1 + {term}" + ("" if direct is None else " + geno")
+    return nn.Network(
+        [nn.Layer("geno", dosages), nn.Layer("omics", omics), nn.Layer("pheno", traits)],
+        [
+            nn.Equation("omics ~ 1 + geno", priors={"geno": prior, **common}),
+            nn.Equation(formula, priors={**acting, **common}, connections=connections),
+        ],
+    )
+
+
+def bent_network() -> nn.Network:
+    """Four missing omics and a weight that trade off along curves: hard on trajectories."""
+    dosages, omics, traits = (table.iloc[:6] for table in tables(missing=False))
+    omics, traits = omics[["e0"]].copy(), traits[["y0"]].fillna(0.5)
+    omics.iloc[:4] = np.nan
+    precise = nn.Prior("InverseGamma", alpha=6.0, beta=0.6)
+    wide = nn.Prior("Normal", mu=0.5, sigma=2.0)
+    priors = {"geno": MARKERS["RRBLUP"], "Intercept": INTERCEPT, "residual_variance": VARIANCE}
+    return nn.Network(
+        [nn.Layer("geno", dosages), nn.Layer("omics", omics), nn.Layer("pheno", traits)],
+        [
+            nn.Equation("omics ~ 1 + geno", priors=priors),
+            nn.Equation(
+                "y0 ~ 1 + tanh(omics)",
+                priors={"omics": wide, "Intercept": INTERCEPT, "residual_variance": precise},
+            ),
+        ],
+    )
+
+
+def own_model() -> pm.Model:
+    """Hyper-parameters of a user's own: slice updates, a trajectory, gammas, a Dirichlet."""
+    dosages, _, traits = tables(missing=False)
+    genotypes = nn.read_genotypes(dosages)
+    rng = np.random.default_rng(2)
+    y, annotations = traits["y0"].fillna(0.0).to_numpy(), rng.normal(size=P)
+    with pm.Model(coords={"marker": genotypes.markers}) as model:
+        start, slope = pm.Normal("start", -0.5, 0.7), pm.Normal("slope", 0, 0.5)
+        effects = nn.MarkerEffects(
+            "effects",
+            inclusion=pm.math.invprobit(start + slope * annotations),
+            slab_variance=pm.HalfNormal("sd", 0.5) ** 2,
+            dims="marker",
+        )
+        value = pm.Deterministic("value", nn.genetic_value(genotypes, effects))
+        precision = pm.Gamma("precision", 4, 4)
+        pm.Normal("y", pm.Normal("intercept", 0, 0.5) + value, tau=precision, observed=y)
+        odd = pm.Exponential("odd", 1.0)
+        pm.Normal("x", 0, pt.sqrt(odd), observed=y[:4])
+        pair = pm.HalfNormal("pair", 1.0, shape=2)
+        pm.Normal("w", 0, pt.sqrt(pair[0] + pair[1]), observed=y[:6])
+        shares = pm.Dirichlet("shares", [2.0, 1.0, 3.0])
+        pm.Multinomial("counts", 6, shares, observed=[1, 2, 3])
+    return model
+
+
+def scale_model() -> pm.Model:
+    """Two standard deviations that are slice-sampled, each of its own data."""
+    with pm.Model() as model:
+        sd = pm.HalfNormal("sd", 1.0, shape=2)
+        pm.Normal("y", 0, sd, observed=[[0.3, -1.2], [0.8, 0.1], [-0.4, 2.0]])
+    return model
+
+
+# The model and how its missing cells are drawn.
+MODELS: dict[str, Callable[[], tuple[Any, str]]] = {
+    "nuts": lambda: (network(MARKERS["BayesC"], "tanh(omics)"), "auto"),
+    "bent": lambda: (bent_network(), "auto"),
+    "scaled nuts": lambda: (network(MARKERS["RRBLUP"], "tanh(scale(omics))"), "auto"),
+    "gibbs": lambda: (network(MARKERS["BayesC"], "scale(omics)"), "auto"),
+    "hmc": lambda: (network(MARKERS["RRBLUP"], "sigmoid(scale(omics))"), "hmc"),
+    "direct": lambda: (
+        network(MARKERS["BayesL"], "omics", missing=False, direct=MARKERS["BayesC"]),
+        "auto",
+    ),
+    "selection": lambda: (
+        network(MARKERS["BayesB"], "omics", missing=False, weights=MARKERS["BayesR"]),
+        "auto",
+    ),
+    "classes": lambda: (network(MARKERS["BayesR"], "omics", missing=False), "auto"),
+    "horseshoe": lambda: (network(MARKERS["Horseshoe"], "omics", missing=False), "auto"),
+    "partial": lambda: (
+        network(
+            {"e0": MARKERS["BayesR"], "*": MARKERS["BayesA"]},
+            "tanh(omics)",
+            connections={"y0": ["e0"], "y1": ["e0", "e1"]},
+        ),
+        "auto",
+    ),
+    "own": lambda: (own_model(), "auto"),
+    "slices": lambda: (scale_model(), "auto"),
+}
