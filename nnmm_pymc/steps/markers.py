@@ -248,7 +248,8 @@ class MarkerGibbs(BlockedStep):
     def _sweep(self, pattern, residual, precision, *by_marker) -> None:
         """Sweep over all responses, each thread with some of them: they do not depend on others."""
         term = self.term
-        data = (term.dosages, term.centre, self.gram, self.masks)
+        packed = (term.packed.dosages, term.packed.starts, term.packed.missing)
+        data = (term.dosages, *packed, term.centre, self.gram, self.masks)
         groups = np.array_split(np.arange(len(pattern)), min(self.threads, len(pattern)))
         if len(groups) == 1:
             sweep(*data, pattern, residual, precision, *by_marker)
