@@ -157,7 +157,9 @@ def _largest(typingctx, r, parts):
         def body(part, carried):
             found = list(carried)
             for v in range(4):
-                place = builder.mul(builder.add(builder.mul(part, part.type(4)), part.type(v)), part.type(64))
+                place = builder.mul(
+                    builder.add(builder.mul(part, part.type(4)), part.type(v)), part.type(64)
+                )
                 value = builder.call(absolute, [_load(builder, r, place, _FLOATS)])
                 found[v] = builder.call(largest, [found[v], value])
             return found
@@ -219,7 +221,7 @@ def split(residual, digits):
         The lowest digit first.
     """
     parts, r = digits.shape[0], residual.ctypes.data
-    largest = _largest(r, parts)
+    largest = _largest(r, parts)  # type: ignore[call-arg, var-annotated]
     scale = np.float32(_LARGEST) / largest if largest > 0.0 else np.float32(0.0)
     return np.float64(largest) / _LARGEST, _split(r, scale, parts, digits.ctypes.data)
 
