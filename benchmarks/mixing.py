@@ -17,7 +17,7 @@ import arviz as az
 import numpy as np
 import pandas as pd
 from bglr_reference import CASES, DATA, network
-from speed import Chain, Sweeps, cpu
+from speed import Chain, Sweeps
 from threadpoolctl import threadpool_limits
 
 THEIRS = 200_000

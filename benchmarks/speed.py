@@ -35,13 +35,13 @@ from threadpoolctl import threadpool_limits
 import nnmm_pymc as nn
 from nnmm_pymc.chains import ChainTask, run_chain
 from nnmm_pymc.kernels.genotypes import masked_gram
-from nnmm_pymc.kernels.markers import BLOCK, TILE, sweep
-from nnmm_pymc.kernels.vector import LANES, dot
+from nnmm_pymc.kernels.markers import BLOCK, sweep
+from nnmm_pymc.kernels.packed import DIGITS, pack, packed_dot
 from nnmm_pymc.record import RecordPlan
 from nnmm_pymc.steps import assign_steps
 
 VARIANCE = 0.01
-_dot_4x5 = dot(4, 5)
+_dot = packed_dot(4, 2)
 
 
 class Sweeps:
@@ -62,6 +62,7 @@ class Sweeps:
             r += ((value - value.mean()) / value.std()).astype(np.float32)
         self.masks = np.ones((1, n), np.float32)
         self.gram = masked_gram(self.dosages, self.centre, self.masks[0], BLOCK)[None]
+        self.packed = pack(self.dosages)
         self.effects = np.zeros((p, n_responses))
         self.precision = np.ones(n_responses)
 
@@ -70,6 +71,9 @@ class Sweeps:
         shape = (self.p, self.k, 1)
         sweep(
             self.dosages,
+            self.packed.dosages,
+            self.packed.starts,
+            self.packed.missing,
             self.centre,
             self.gram,
             self.masks,
@@ -123,13 +127,10 @@ def cpu(run: Callable[[], Any], times: int = 5) -> float:
 
 
 @njit
-def _dots(x: Any, r: Any, out: Any, times: int) -> None:
+def _dots(x: Any, digits: Any, out: Any, times: int) -> None:
+    place, stride = digits.ctypes.data, digits.strides[0]
     for _ in range(times):
-        for k in range(0, 10, 5):
-            # fmt: off
-            _dot_4x5(x.ctypes.data, x.strides[0], r.ctypes.data + k * r.strides[0], r.strides[0],
-                     TILE, out.ctypes.data + 4 * LANES * k, out.strides[0])
-            # fmt: on
+        _dot(x.ctypes.data, x.strides[0], place, stride, x.shape[1] // 64, out.ctypes.data)
 
 
 @njit(fastmath=True)
@@ -142,12 +143,14 @@ def _read(dosages: Any) -> int:
 
 def limits(work: Sweeps) -> tuple[float, float]:
     """Seconds that reading the dosages once, and the multiply-adds of x'r, take at least."""
-    x, r = np.ones((4, TILE), np.float32), np.ones((10, TILE), np.float32)
-    out = np.zeros((4, 10, LANES), np.float32)
-    rate = 10_000 * 40 * TILE / cpu(lambda: _dots(x, r, out, 10_000))
+    chunks, times = 8, 10_000
+    x, out = np.ones((4, 64 * chunks), np.uint8), np.zeros(8, np.int64)
+    digits = np.ones((2, 4 * chunks, DIGITS, 64), np.int8)
+    seconds = cpu(lambda: _dots(x, digits, out, times))
+    rate = times * 4 * 2 * 256 * chunks / seconds
     # A sparse sweep takes all products but few updates; a dense one twice as many.
     passes = 1 + (work.inclusion > 0.5)
-    return cpu(lambda: _read(work.dosages)), passes * work.n * work.p * work.k / rate
+    return cpu(lambda: _read(work.packed.dosages)), passes * work.n * work.p * work.k / rate
 
 
 def run_sweep() -> None:

@@ -8,6 +8,7 @@ from scipy.stats import kstest
 
 from nnmm_pymc.kernels.genotypes import TILE, genetic_values, marker_products, masked_gram
 from nnmm_pymc.kernels.markers import BLOCK, sweep
+from nnmm_pymc.kernels.packed import CHUNK, DIGITS, NOT_PACKED, pack, split
 from nnmm_pymc.kernels.scale import draw_scale
 
 
@@ -18,10 +19,21 @@ def make_genotypes(p, n, dtype, seed=0):
     if dtype == np.float32:
         dosages = np.clip(dosages + rng.normal(0, 0.2, (p, n)), 0, 2).astype(np.float32)
     centre = dosages.mean(axis=1, dtype=np.float64).astype(np.float32)
-    missing = rng.random((p, n)) < 0.1
+    missing = rng.random((p, n)) < 0.05
     dosages[missing] = -1
     dense = np.where(missing, 0.0, dosages.astype(np.float64) - centre[:, None].astype(np.float64))
     return dosages, centre, dense
+
+
+both_ways = pytest.mark.parametrize("packed", [True, False], ids=["packed", "bytes"])
+
+
+def stored(dosages, packed):
+    """Dosages as the sweep takes them."""
+    own = pack(dosages) if packed else NOT_PACKED
+    if packed and own is NOT_PACKED:
+        pytest.skip("the processor lacks VPDPBUSD")
+    return dosages, own.dosages, own.starts, own.missing
 
 
 SHAPES = [(3, 7), (BLOCK, TILE), (2 * BLOCK + 5, TILE + 1), (BLOCK - 1, 2 * TILE - 3)]
@@ -108,10 +120,12 @@ SEVERAL_SLABS = [[0.1, 0.2, 0.05], [0.25, 0.5, 0.25], [0.0, 0.4, 0.0]]
 
 @pytest.mark.parametrize("n_responses", [1, 2, 3])
 @pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", ["packed", "int8", "float32"])
 @pytest.mark.parametrize("inclusion", [*ONE_SLAB, *SEVERAL_SLABS])
-def test_sweep_draws_what_the_marker_by_marker_sampler_draws(n_responses, masked, inclusion):
+def test_sweep_draws_what_the_marker_by_marker_sampler_draws(n_responses, masked, kind, inclusion):
     p, n = 2 * BLOCK + 6, TILE + 30
-    dosages, centre, dense = make_genotypes(p, n, np.float32 if masked else np.int8)
+    packed, dtype = kind == "packed", np.float32 if kind == "float32" else np.int8
+    dosages, centre, dense = make_genotypes(p, n, dtype)
     rng = np.random.default_rng(4)
     patterns = np.ones((1, n), np.float32)
     if masked:
@@ -132,7 +146,7 @@ def test_sweep_draws_what_the_marker_by_marker_sampler_draws(n_responses, masked
     classes = np.empty(effects.shape, np.int8)
     gram = np.stack([masked_gram(dosages, centre, m, BLOCK) for m in patterns])
     sweep(
-        dosages,
+        *stored(dosages, packed),
         centre,
         gram,
         patterns,
@@ -157,7 +171,8 @@ def test_sweep_draws_what_the_marker_by_marker_sampler_draws(n_responses, masked
         assert effects.all()
 
 
-def test_masked_individuals_do_not_count_but_are_updated():
+@both_ways
+def test_masked_individuals_do_not_count_but_are_updated(packed):
     """What stands in the residual of an individual without data must not reach the draws."""
     p, n = 40, 60
     dosages, centre, dense = make_genotypes(p, n, np.int8)
@@ -173,7 +188,7 @@ def test_masked_individuals_do_not_count_but_are_updated():
         own, effects = residual.copy(), np.zeros((p, 1))
         own[0, 40:] = outside
         sweep(
-            dosages,
+            *stored(dosages, packed),
             centre,
             gram,
             masks,
@@ -193,7 +208,8 @@ def test_masked_individuals_do_not_count_but_are_updated():
     np.testing.assert_array_equal(*draws)
 
 
-def test_a_strong_signal_does_not_overflow():
+@both_ways
+def test_a_strong_signal_does_not_overflow(packed):
     """Log odds of millions: the marker is in, the draw is finite."""
     dosages, centre, dense = make_genotypes(1, 500, np.int8)
     residual = (1e3 * dense).astype(np.float32)
@@ -201,7 +217,7 @@ def test_a_strong_signal_does_not_overflow():
     gram = masked_gram(dosages, centre, np.ones(500, np.float32), BLOCK)[None]
     shape = (1, 1, 1)
     sweep(
-        dosages,
+        *stored(dosages, packed),
         centre,
         gram,
         np.ones((1, 500), np.float32),
@@ -216,6 +232,22 @@ def test_a_strong_signal_does_not_overflow():
         np.zeros((1, 1)),
     )
     assert effects[0, 0] == pytest.approx(1e3, rel=1e-3)
+
+
+def test_digits_are_the_residual_in_fixed_point():
+    """Largest of either sign, zeros, and numbers small beside it, to half a unit."""
+    rng = np.random.default_rng(8)
+    for largest in (1.0, -3.7e-20, 2.5e12):
+        r = np.zeros(2 * CHUNK, np.float32)
+        r[:300] = rng.normal(size=300) * rng.choice([1.0, 1e-4], 300)
+        r *= np.float32(largest / r[np.argmax(np.abs(r))])
+        digits = np.empty((8, DIGITS, 64), np.int8)
+        unit, total = split(r, digits)
+        numbers = digits.transpose(0, 2, 1).reshape(-1, DIGITS) @ [1, 256, 65536]
+        np.testing.assert_allclose(numbers * unit, r, rtol=1e-6, atol=0.51 * unit)
+        assert total == numbers.sum()
+        assert unit < 1.3e-7 * abs(largest)
+    assert split(np.zeros(CHUNK, np.float32), np.empty((4, DIGITS, 64), np.int8)) == (0.0, 0)
 
 
 def exact_posterior(x, y, precision, weights, variances):
@@ -267,6 +299,7 @@ def test_long_run_matches_enumeration(weights, variances):
     shape = (p, 2, len(weights))
     w, v = np.broadcast_to(weights, shape), np.broadcast_to(variances, shape)
     gram = np.stack([masked_gram(dosages, centre, m, BLOCK) for m in masks])
+    x = stored(dosages, True)
     effects, draws = np.zeros((p, 2)), np.empty((n_draws, p, 2))
     classes, both = np.empty((p, 2), np.int8), np.array([0, 1])
     for i in range(n_draws):
@@ -274,7 +307,7 @@ def test_long_run_matches_enumeration(weights, variances):
             residual = (y - effects.T @ dense).astype(np.float32)
         u, z = rng.random((p, 2)), rng.standard_normal((p, 2))
         # fmt: off
-        sweep(dosages, centre, gram, masks, both, residual, precision, w, v, effects, classes, u, z)
+        sweep(*x, centre, gram, masks, both, residual, precision, w, v, effects, classes, u, z)
         # fmt: on
         draws[i] = effects
     for k in range(2):

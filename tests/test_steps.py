@@ -812,6 +812,34 @@ def test_missing_cells_may_have_a_step_of_the_users_own(linear):
     assert len(rows) == len(linear.model.free_RVs)
 
 
+@pytest.mark.statistical
+@pytest.mark.parametrize("far", [-200.0, 0.0, 200.0])
+def test_conjugate_draws_do_not_depend_on_how_far_away_they_start(far):
+    """Of degrees of freedom that are drawn too, a variance may be left e^200 from its mass."""
+    with pm.Model() as model:
+        df = pm.Gamma("df", 2.0, 0.1)
+        variance = pm.InverseGamma("variance", df / 2, df / 2, shape=3)
+        pm.Normal("y", 0, pt.sqrt(variance), observed=np.array([0.5, -1.0, 2.0]))
+    plan = assign_steps(model)
+    (step,) = (s for s in plan.compound.methods if s.name == "conjugate_gibbs")
+    step.setup_chain(np.random.default_rng(2), 1, 1)
+    point = {"variance_log__": np.array([far, 0.0, far]), "df_log__": np.log(5.0)}
+    draws = np.exp([step.step(point)[0]["variance_log__"] for _ in range(2000)])
+    for own, y in zip(draws.T, (0.5, -1.0, 2.0), strict=True):
+        exact = stats.invgamma(3.0, scale=2.5 + 0.5 * y**2)
+        assert stats.kstest(own, exact.cdf).pvalue > 1e-4
+
+
+def test_gamma_draws_of_a_small_shape_are_no_zeros():
+    """Their logarithm a log G has a limit: minus an exponential."""
+    rng = np.random.default_rng(3)
+    draws = conjugate_module._log_gamma(np.full(4000, 1e-3), rng)
+    assert np.isfinite(draws).all()
+    assert stats.kstest(-1e-3 * draws, stats.expon.cdf).pvalue > 1e-4
+    plain = conjugate_module._log_gamma(np.full(4000, 0.09), rng)
+    assert stats.kstest(np.exp(plain), stats.gamma(0.09).cdf).pvalue > 1e-4
+
+
 # ---------------------------------------------------------------- NUTS
 
 
@@ -833,7 +861,7 @@ def test_nuts_sees_the_density_of_the_model(case, request):
         def full(q, names=names, shapes=shapes, stops=stops, point=point):
             parts = np.split(q, stops[:-1])
             own = {n: p.reshape(s) for n, p, s in zip(names, parts, shapes, strict=True)}
-            return case.logp(point | own)
+            return case.logp(point | (own if step.fused is None else step.fused.outward(own)))
 
         logp, _ = function(start)
         offset = full(start) - logp

@@ -20,6 +20,7 @@ from pymc.pytensorf import compile as pymc_compile
 from nnmm_pymc.checks.conditionals import distinct_steps
 from nnmm_pymc.checks.reference import Classes, Reference
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.steps.bounds import Liability, liabilities_of, register_liability
 from nnmm_pymc.steps.conditional import QUICK_MODE, STEP_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.fused import _NETWORKS, FusedDensity, Side, register_network
 from nnmm_pymc.steps.plan import Latent, assign_steps
@@ -73,6 +74,9 @@ class JointModel:
             sides = _copied(network.middle), _copied(network.terminal)
             network = replace(network, middle=sides[0], terminal=sides[1])
             register_network(self.model, network)
+        self._liabilities = [_own_liability(each) for each in liabilities_of(model)]
+        for liability in self._liabilities:
+            register_liability(self.model, liability)
         self.reference = Reference(self.model, None if compiled else STEP_MODE)
         self._network = network
         self._fused: dict[int, FusedDensity] = {}
@@ -135,6 +139,8 @@ class JointModel:
         if self._network is not None:
             _fill(self._network.middle, data)
             _fill(self._network.terminal, data)
+        for liability in self._liabilities:
+            _set_bounds(liability, data)
         for density in self._fused.values():
             density._take_constants()
 
@@ -194,6 +200,22 @@ def _share_observed(model: pm.Model, rv: Any) -> Any:
     del model.values_to_rvs[old]
     model.rvs_to_values[rv], model.values_to_rvs[shared] = shared, rv
     return shared
+
+
+def _own_liability(liability: Liability) -> Liability:
+    codes = None if liability.codes is None else liability.codes.copy()
+    return replace(
+        liability, lower=liability.lower.copy(), upper=liability.upper.copy(), codes=codes
+    )
+
+
+def _set_bounds(liability: Liability, data: Data) -> None:
+    """Write what the records say of liabilities, as `nnmm_pymc.likelihood` does."""
+    if liability.codes is not None:
+        codes = data[f"{liability.name.removesuffix('_liability')}_observed"]
+        liability.codes[:] = codes
+        liability.lower[:] = np.where(codes > 0, 0.0, -np.inf)
+        liability.upper[:] = np.where(codes > 0, np.inf, 0.0)
 
 
 def _copied(side: Side) -> Side:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from nnmm_pymc.data.names import clean_names, some
 from nnmm_pymc.data.quality import MISSING, GenotypeReport
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.kernels.packed import Packed, pack
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,6 +76,11 @@ class Genotypes:
     def p(self) -> int:
         """Number of markers."""
         return len(self.markers)
+
+    @cached_property
+    def packed(self) -> Packed:
+        """The dosages again with four in a byte, for the sweep."""
+        return pack(self.dosages)
 
     @property
     def nbytes(self) -> int:

@@ -23,6 +23,7 @@ from numba import njit
 
 from nnmm_pymc.kernels.activate import exp
 from nnmm_pymc.kernels.genotypes import FAST
+from nnmm_pymc.kernels.packed import CHUNK, DIGITS, packed_dot, split
 from nnmm_pymc.kernels.vector import (
     LANES,
     centre_float32,
@@ -34,7 +35,7 @@ from nnmm_pymc.kernels.vector import (
 
 __all__ = ["BLOCK", "dense_sweep", "sweep"]
 
-BLOCK = 32
+BLOCK = 64
 # Individuals at a time: their residuals of ten responses and some rows of dosages fit the L1 cache.
 TILE = 512
 # The same where one response reads each dosage once.
@@ -44,6 +45,7 @@ _ROWS = 8
 _dot_4x5, _dot_4x2, _dot_4x1 = dot(4, 5), dot(4, 2), dot(4, 1)
 _read_4x5, _read_4x2, _read_4x1 = (read_dot(4, k, "int8") for k in (5, 2, 1))
 _subtract_4, _subtract_1 = subtract(4), subtract(1)
+_packed_4x2, _packed_4x1, _packed_1x1 = packed_dot(4, 2), packed_dot(4, 1), packed_dot(1, 1)
 
 
 @njit(nogil=True, cache=True)
@@ -126,6 +128,42 @@ def _sum_lanes(lanes, size, out):
 
 
 @njit(nogil=True, cache=True)
+def _packed_products(
+    packed, starts, missing, centre, first, size, responses, digits, units, totals, sums, out
+):
+    """The same from packed dosages and the digits of the responses.
+
+    With d the dosage, 0 where it is missing: x'r = d'r - c (sum of r - sum of r where it is).
+    """
+    chunks = packed.shape[1] // 64
+    n_responses, stride = responses.shape[0], digits.strides[0]
+    x_stride, place = packed.strides[0], sums.ctypes.data
+    x = packed.ctypes.data + first * x_stride
+    for j in range(0, size, 4):
+        rows = min(4, size - j)
+        k = 0
+        while k < n_responses:
+            r = digits.ctypes.data + k * stride
+            width = 2 if rows == 4 and k + 2 <= n_responses else 1
+            if rows < 4:
+                for m in range(rows):
+                    _packed_1x1(x + (j + m) * x_stride, 0, r, 0, chunks, place + 8 * m)
+            elif width == 2:
+                _packed_4x2(x + j * x_stride, x_stride, r, stride, chunks, place)
+            else:
+                _packed_4x1(x + j * x_stride, x_stride, r, 0, chunks, place)
+            for m in range(rows):
+                for own in range(width):
+                    total = sums[m * width + own] - centre[first + j + m] * totals[k + own]
+                    out[k + own, j + m] = units[k + own] * total
+            k += width
+    for marker in range(first, first + size):
+        for place in range(starts[marker], starts[marker + 1]):
+            for k in range(n_responses):
+                out[k, marker - first] += centre[marker] * responses[k, missing[place]]
+
+
+@njit(nogil=True, cache=True)
 def _block_update(dosages, centre, first, changed, change, tile, scales, addresses, residual):
     """Take the changed effects of one block out of the residuals of all responses.
 
@@ -160,51 +198,41 @@ def _block_update(dosages, centre, first, changed, change, tile, scales, address
                         m += 1
 
 
-@njit(error_model="numpy", fastmath=FAST, nogil=True, cache=True)
-def _draw_normal(product, sum_squares, precision, weight, variance, uniform, normal, effect, kind):
-    """Draw one effect of every response where the slab is one normal; `kind` is 0, or -1 for zero.
-
-    Both weights are divided by the exponential, so neither overflows and no logarithm is taken.
-    """
-    for k in range(product.shape[0]):
-        pull = precision[k] * product[k]
-        shrinkage = 1.0 / (precision[k] * sum_squares[k] * variance[k] + 1.0)
-        scaled = variance[k] * shrinkage
-        # A prior weight of one leaves no spike; rounding must not open one.
-        left = 1.0 - weight[k] if weight[k] < 1.0 - 1e-14 else 0.0
-        spike = left * exp(-0.5 * pull * pull * scaled) if weight[k] > 0.0 else 1.0
-        included = uniform[k] * (spike + weight[k] * np.sqrt(shrinkage)) >= spike
-        effect[k] = pull * scaled + normal[k] * np.sqrt(scaled) if included else 0.0
-        kind[k] = 0 if included else -1
+@njit(error_model="numpy", nogil=True, cache=True)
+def _log_odds(pull, information, variance):
+    return 0.5 * pull * pull * variance / (information * variance + 1.0)
 
 
 @njit(error_model="numpy", nogil=True, cache=True)
-def _draw_mixture(product, sum_squares, precision, weights, variances, uniform, normal, odds):
+def _odds(pull, information, weight, variance, largest):
+    if weight <= 0.0:
+        return 0.0
+    size = exp(_log_odds(pull, information, variance) - largest)
+    return weight * size / np.sqrt(information * variance + 1.0)
+
+
+@njit(error_model="numpy", nogil=True, cache=True)
+def _draw_mixture(product, sum_squares, precision, weights, variances, uniform, normal):
     """Draw one effect and its class: 0 and -1, or from one of the normals (module's formula)."""
-    n_classes = weights.shape[0]
     pull, information = precision * product, precision * sum_squares
     spike = 1.0
     largest = 0.0
-    for c in range(n_classes):
+    for c in range(weights.shape[0]):
         spike -= weights[c]
         if weights[c] > 0.0:
-            odds[c] = 0.5 * pull * pull * variances[c] / (information * variances[c] + 1.0)
-            largest = max(largest, odds[c])
-    total = spike * exp(-largest) if spike > 1e-14 else 0.0
-    threshold = total
-    for c in range(n_classes):
-        if weights[c] > 0.0:
-            shrunk = information * variances[c] + 1.0
-            odds[c] = weights[c] * exp(odds[c] - largest) / np.sqrt(shrunk)
-            total += odds[c]
+            largest = max(largest, _log_odds(pull, information, variances[c]))
+    threshold = spike * exp(-largest) if spike > 1e-14 else 0.0
+    total = threshold
+    for c in range(weights.shape[0]):
+        total += _odds(pull, information, weights[c], variances[c], largest)
     target = uniform * total
     if target < threshold:
         return 0.0, -1
     chosen = -1
-    for c in range(n_classes):
+    for c in range(weights.shape[0]):
         if weights[c] > 0.0:
             chosen = c
-            threshold += odds[c]
+            threshold += _odds(pull, information, weights[c], variances[c], largest)
             if target < threshold:
                 break
     if chosen < 0:
@@ -213,44 +241,67 @@ def _draw_mixture(product, sum_squares, precision, weights, variances, uniform, 
     return pull * scaled + normal * np.sqrt(scaled), chosen
 
 
-@njit(nogil=True, cache=True)
-def _draw_marker(
-    product, sum_squares, precision, weights, variances, uniform, normal, effects, classes, scratch
-):
-    """Draw one effect of every response; weights and variances are (K, C), scratch (2, C, K)."""
-    n_responses, n_classes = weights.shape
-    if n_classes == 1:
-        weight, variance = scratch[0, 0], scratch[1, 0]
+@njit(error_model="numpy", fastmath=FAST, nogil=True, cache=True)
+def _draw_block(
+    first, products, gram, pattern, precision, weights, variances, uniforms, normals, effects,
+    classes, change, moved_any, changed, scratch,
+):  # fmt: skip
+    """Draw all effects of the markers of one block; returns how many of them changed.
+
+    Where the slab is one normal, both weights are divided by the exponential, so neither overflows
+    and no logarithm is taken.
+    """
+    n_responses, size = products.shape[0], change.shape[0]
+    n_classes = weights.shape[2]
+    old, product, squares, weight, variance = scratch
+    n_changed = 0
+    for j in range(size):
+        marker = first + j
         for k in range(n_responses):
-            weight[k], variance[k] = weights[k, 0], variances[k, 0]
-        # fmt: off
-        _draw_normal(
-            product, sum_squares, precision, weight, variance, uniform, normal, effects, classes
-        )
-        # fmt: on
-        return
-    for k in range(n_responses):
-        effects[k], classes[k] = _draw_mixture(
-            product[k],
-            sum_squares[k],
-            precision[k],
-            weights[k],
-            variances[k],
-            uniform[k],
-            normal[k],
-            scratch[0, :, 0],
-        )
-
-
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _correct(products, gram, moved):
-    for later in range(products.shape[0]):
-        products[later] -= gram[later] * moved
+            old[k] = effects[marker, k]
+            squares[k] = gram[pattern[k], marker, j]
+            product[k] = products[k, j] + squares[k] * old[k]
+            weight[k], variance[k] = weights[marker, k, 0], variances[marker, k, 0]
+        if n_classes == 1:
+            for k in range(n_responses):
+                pull = precision[k] * product[k]
+                shrinkage = 1.0 / (precision[k] * squares[k] * variance[k] + 1.0)
+                scaled = variance[k] * shrinkage
+                # A prior weight of one leaves no spike; rounding must not open one.
+                left = 1.0 - weight[k] if weight[k] < 1.0 - 1e-14 else 0.0
+                spike = left * exp(-0.5 * pull * pull * scaled) if weight[k] > 0.0 else 1.0
+                included = uniforms[marker, k] * (spike + weight[k] * np.sqrt(shrinkage)) >= spike
+                drawn = pull * scaled + normals[marker, k] * np.sqrt(scaled)
+                effects[marker, k] = drawn if included else 0.0
+                classes[marker, k] = 0 if included else -1
+        else:
+            for k in range(n_responses):
+                # fmt: off
+                effects[marker, k], classes[marker, k] = _draw_mixture(
+                    product[k], squares[k], precision[k], weights[marker, k], variances[marker, k],
+                    uniforms[marker, k], normals[marker, k],
+                )
+                # fmt: on
+        any_moved = False
+        for k in range(n_responses):
+            moved = effects[marker, k] - old[k]
+            change[j, k] = np.float32(moved)
+            if moved != 0.0:
+                any_moved = moved_any[k] = True
+                for later in range(j + 1, size):
+                    products[k, later] -= gram[pattern[k], marker, later] * moved
+        if any_moved:
+            changed[n_changed] = j
+            n_changed += 1
+    return n_changed
 
 
 @njit(nogil=True, cache=True)
 def sweep(
     dosages,
+    packed,
+    starts,
+    missing,
     centre,
     gram,
     masks,
@@ -270,6 +321,8 @@ def sweep(
     ----------
     dosages : (p, n) array of int8 or float32
         Genotypes, marker-major; a negative value is a missing call.
+    packed, starts, missing : arrays
+        Those of `Packed`.
     centre : (p,) array of float32
     gram : (P, p, BLOCK) array of float64
         `masked_gram` of each pattern of individuals.
@@ -295,18 +348,23 @@ def sweep(
     p, n = dosages.shape
     n_responses = residual.shape[0]
     complete = masks.shape[0] == 1 and np.all(masks == np.float32(1.0))
+    is_packed = packed.shape[0] == p
     # Rows end at whole vectors; what is beyond the last individual stays zero.
-    work = np.zeros((n_responses, _vectors(n)), np.float32)
+    width = (n + CHUNK - 1) // CHUNK * CHUNK if is_packed else _vectors(n)
+    work = np.zeros((n_responses, width), np.float32)
     work[:, :n] = residual
     responses = work if complete else np.zeros_like(work)
     tile = np.zeros((_ROWS, LONG_TILE if n_responses == 1 else TILE), np.float32)
-    lanes = np.empty((BLOCK, n_responses, LANES), np.float32)
+    lanes = np.empty((0 if is_packed else BLOCK, n_responses, LANES), np.float32)
+    digits = np.empty((n_responses, width // 64 if is_packed else 0, DIGITS, 64), np.int8)
+    units, totals = np.empty((2, n_responses))
+    sums = np.empty(8, np.int64)
+    moved_any = np.ones(n_responses, np.bool_)
     products = np.empty((n_responses, BLOCK))
     change = np.zeros((BLOCK, n_responses), np.float32)
     changed = np.empty(BLOCK, np.int64)
     scales, addresses = np.empty(_ROWS, np.float32), np.empty(_ROWS, np.int64)
-    old, own, squares = np.empty((3, n_responses))
-    scratch = np.empty((2, weights.shape[2], n_responses))
+    scratch = np.empty((5, n_responses))
 
     for first in range(0, p, BLOCK):
         size = min(BLOCK, p - first)
@@ -315,32 +373,24 @@ def sweep(
                 mask = masks[pattern[k]]
                 for i in range(n):
                     responses[k, i] = work[k, i] * mask[i]
-        _block_products(dosages, centre, first, size, responses, tile, lanes, products)
-        change[:] = 0.0
-        n_changed = 0
-        for j in range(size):
-            marker = first + j
-            any_moved = False
-            old[:] = effects[marker]
+        if is_packed:
             for k in range(n_responses):
-                squares[k] = gram[pattern[k], marker, j]
-                own[k] = products[k, j] + squares[k] * old[k]
+                if moved_any[k]:
+                    units[k], totals[k] = split(responses[k], digits[k])
             # fmt: off
-            _draw_marker(
-                own, squares, precision, weights[marker], variances[marker],
-                uniforms[marker], normals[marker], effects[marker], classes[marker], scratch,
+            _packed_products(
+                packed, starts, missing, centre, first, size, responses, digits, units, totals,
+                sums, products,
             )
             # fmt: on
-            for k in range(n_responses):
-                moved = effects[marker, k] - old[k]
-                if moved != 0.0:
-                    any_moved = True
-                    change[j, k] = np.float32(moved)
-                    _correct(products[k, j + 1 : size], gram[pattern[k], marker, j + 1 :], moved)
-            if any_moved:
-                changed[n_changed] = j
-                n_changed += 1
+        else:
+            _block_products(dosages, centre, first, size, responses, tile, lanes, products)
+        moved_any[:] = False
         # fmt: off
+        n_changed = _draw_block(
+            first, products[:, :size], gram, pattern, precision, weights, variances, uniforms,
+            normals, effects, classes, change[:size], moved_any, changed, scratch,
+        )
         _block_update(
             dosages, centre, first, changed[:n_changed], change, tile, scales, addresses, work
         )
@@ -367,15 +417,9 @@ def dense_sweep(precision, linear, weights, variances, effects, classes, uniform
     uniforms, normals : (q,) arrays
         Random numbers.
     """
-    scratch = np.empty((2, weights.shape[2], 1))
-    product, own, unit = np.empty(1), np.empty(1), np.ones(1)
     for j in range(len(effects)):
-        own[0] = precision[j, j]
-        product[0] = linear[j] - precision[j] @ effects + own[0] * effects[j]
-        here = slice(j, j + 1)
-        # fmt: off
-        _draw_marker(
-            product, own, unit, weights[j], variances[j], uniforms[here], normals[here],
-            effects[here], classes[here], scratch,
+        own = precision[j, j]
+        product = linear[j] - precision[j] @ effects + own * effects[j]
+        effects[j], classes[j] = _draw_mixture(
+            product, own, 1.0, weights[j, 0], variances[j, 0], uniforms[j], normals[j]
         )
-        # fmt: on

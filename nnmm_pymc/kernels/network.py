@@ -211,6 +211,17 @@ def _prior(q, mean, precision, gradient):
 
 
 @njit(nogil=True, cache=True)
+def _multiply(matrix, vector, index):
+    """Multiply some elements of a vector by a matrix, in place."""
+    old = vector[index]
+    for a in range(index.shape[0]):
+        total = 0.0
+        for b in range(index.shape[0]):
+            total += matrix[a, b] * old[b]
+        vector[index[a]] = total
+
+
+@njit(nogil=True, cache=True)
 def network_density(q, gradient, data):
     """Log density of the stacked variables up to a constant; `gradient` is overwritten.
 
@@ -219,9 +230,10 @@ def network_density(q, gradient, data):
     q, gradient : (m,) arrays
     data : tuple
         From `FusedDensity.data`: where each variable stands in q, the priors, what is held in a
-        draw, the incomplete rows, and the cross-products of the complete ones.
+        draw, the incomplete rows, the cross-products of the complete ones, and elements of q that
+        are multiplied by a matrix first.
     """
-    layout, priors, held, rows, complete = data
+    layout, priors, held, rows, complete, whitening = data
     first, last, middle_index, trait_index, weight_index, mask, held_weights = layout
     prior_mean, prior_precision = priors
     middle_precision, trait_precision, middle_offset, trait_offset = held
@@ -231,6 +243,11 @@ def network_density(q, gradient, data):
     ) = rows  # fmt: skip
     middle_cross, middle_linear, trait_cross, trait_linear = complete
 
+    index, factor = whitening
+    if index.shape[0]:
+        q = q.copy()
+    for t in range(index.shape[0]):
+        _multiply(factor[t], q, index[t])
     gradient[:] = 0.0
     middle, trait = _take(q, middle_index), _take(q, trait_index)
     # Weights that are no part of q are held.
@@ -250,4 +267,7 @@ def network_density(q, gradient, data):
     _put(gradient, middle_index, grad_middle)
     _put(gradient, weight_index, grad_both[:n_omics] * mask)
     _put(gradient, trait_index, grad_both[n_omics:])
-    return total + _prior(q, prior_mean, prior_precision, gradient)
+    total += _prior(q, prior_mean, prior_precision, gradient)
+    for t in range(index.shape[0]):
+        _multiply(factor[t].T, gradient, index[t])
+    return total

@@ -5,9 +5,34 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from nnmm_pymc.kernels.genotypes import FAST
 from nnmm_pymc.kernels.slice import STEPS_OUT
 
-__all__ = ["draw_scale", "log_density"]
+__all__ = ["draw_scale", "log_density", "scale_sums"]
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def scale_sums(value, residual, masks, pattern):
+    """Sums over the individuals that count of g^2 and of g r, for every response.
+
+    Parameters
+    ----------
+    value : (n, K) array
+        Genetic values g.
+    residual : (K, n) array
+        r.
+    masks, pattern
+        As in `nnmm_pymc.kernels.markers.sweep`.
+    """
+    n, n_responses = value.shape
+    squares, products = np.zeros(n_responses), np.zeros(n_responses)
+    for k in range(n_responses):
+        mask, own = masks[pattern[k]], residual[k]
+        for i in range(n):
+            g = value[i, k] * mask[i]
+            squares[k] += g * g
+            products[k] += g * own[i]
+    return squares, products
 
 
 @njit(error_model="numpy", nogil=True, cache=True)

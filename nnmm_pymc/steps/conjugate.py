@@ -24,6 +24,11 @@ from nnmm_pymc.steps.statistics import find_statistics
 
 __all__ = ["ConjugateGibbs"]
 
+# Of a derivative far from where a conditional has its mass.
+MOST_ROUNDS = 100
+# On the log scale. Where a prior has such tails (few degrees of freedom) its far end is held.
+FARTHEST = 300.0
+
 
 @dataclass_state
 class ConjugateGibbsState(StepMethodState):
@@ -81,9 +86,25 @@ class ConjugateGibbs(BlockedStep):
 
     def parameters(self, point: Point) -> list[tuple[Eta, np.ndarray]]:
         """Natural parameters of every variable's conditional, and the unit in which they are."""
+        shifts = [np.zeros(())] * len(self.conjugates)
+        for _ in range(MOST_ROUNDS):
+            found = self._parameters(point, shifts)
+            moves = [
+                np.zeros(()) if known is not None else _recentred(c, eta)
+                for c, (eta, _), known in zip(self.conjugates, found, self.known, strict=True)
+            ]
+            if not any(np.any(move) for move in moves):
+                break
+            shifts = [shift + move for shift, move in zip(shifts, moves, strict=True)]
+        return found
+
+    def _parameters(
+        self, point: Point, shifts: list[np.ndarray]
+    ) -> list[tuple[Eta, np.ndarray]]:
+        """The same with derivatives taken beside the current values, on the log scale."""
         places = [
-            nodes(c, point[c.value]) if known is None else []
-            for c, known in zip(self.conjugates, self.known, strict=True)
+            nodes(c, point[c.value] + shift) if known is None else []
+            for c, known, shift in zip(self.conjugates, self.known, shifts, strict=True)
         ]
         leading = [v for group in places for v in group]
         gradients = iter(self.read(point, *leading) if self.read is not None else ())
@@ -116,30 +137,56 @@ def _draw(c: Conjugate, eta: Eta, unit: np.ndarray, rng: np.random.Generator) ->
         _proper(c, (eta[0] > -1) & (eta[1] > -1))
         draw = np.clip(rng.beta(eta[0] + 1.0, eta[1] + 1.0), 1e-300, 1.0 - 1e-16)
         return np.asarray(logit(draw))
-    return np.asarray(np.log(unit) + np.log(_draw_positive(c, eta, rng)))
+    drawn = np.log(unit) + _log_draw_positive(c, eta, rng)
+    return np.asarray(np.clip(drawn, -FARTHEST, FARTHEST))
 
 
-def _draw_positive(c: Conjugate, eta: Eta, rng) -> np.ndarray:
-    """Draw v from v^eta_0 exp(-eta_1 / (2v) - eta_2 v / 2), in units of the current value."""
+def _recentred(c: Conjugate, eta: Eta) -> np.ndarray:
+    """How far, on the log scale, derivatives must be taken from here so that none is lost.
+
+    Natural parameters do not depend on where the derivative is taken, but far in the tail of the
+    conditional one of them is lost in the rounding of the other.
+    """
+    if c.family != "positive" or c.exponent is not None or len(c.statistics) != 2:
+        return np.zeros(())
+    ratio = eta[c.statistics[1]] / np.maximum(np.abs(eta[0]), 1e-300)
+    towards = -1.0 if c.statistics == (0, 1) else 1.0
+    far = np.log(np.maximum(ratio, 1.0))
+    return np.where(ratio < 1e-6, towards * np.log(1e6), np.where(ratio > 1e6, -towards * far, 0.0))
+
+
+def _log_gamma(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Logarithm of gamma draws; those of a small shape are too small to be numbers themselves."""
+    small = shape < 0.1
+    if not np.any(small):
+        return np.log(rng.standard_gamma(shape))
+    # G(a) = G(a + 1) U^(1 / a) (Marsaglia & Tsang 2000, ACM TOMS 26:363).
+    drawn = np.log(rng.standard_gamma(np.where(small, shape + 1.0, shape)))
+    return drawn + np.where(small, np.log(rng.random(np.shape(shape))) / shape, 0.0)
+
+
+def _log_draw_positive(c: Conjugate, eta: Eta, rng) -> np.ndarray:
+    """Draw log v, v from v^eta_0 exp(-eta_1 / (2v) - eta_2 v / 2), v in units of `eta`."""
     shape = eta[0] + 1.0
     if c.statistics == (0, 1):
         _proper(c, (shape < 0) & (eta[1] > 0))
-        return 0.5 * eta[1] / rng.standard_gamma(-shape)
+        return np.log(0.5 * eta[1]) - _log_gamma(-shape, rng)
     if c.statistics == (0, 2):
         _proper(c, (shape > 0) & (eta[2] > 0))
-        return rng.standard_gamma(shape) / (0.5 * eta[2])
+        return _log_gamma(shape, rng) - np.log(0.5 * eta[2])
     chi, psi = np.maximum(eta[1], 1e-290), eta[2]
     _proper(c, psi > 0)
     # Without the term in 1/v the conditional is a gamma; the general sampler fails near there.
     gamma = (shape > 0) & (chi * psi < 1e-14)
     if np.any(gamma):
-        draw = rng.standard_gamma(np.where(gamma, shape, 1.0)) / (0.5 * psi)
-        rest = _draw_positive(c, {0: eta[0], 1: np.where(gamma, 1.0, chi), 2: psi}, rng)
+        draw = _log_gamma(np.where(gamma, shape, 1.0), rng) - np.log(0.5 * psi)
+        rest = _log_draw_positive(c, {0: eta[0], 1: np.where(gamma, 1.0, chi), 2: psi}, rng)
         return np.where(gamma, draw, rest)
     if np.allclose(shape, 0.5, rtol=0, atol=1e-9):
         # 1/v is inverse Gaussian with mean sqrt(psi/chi) and shape psi.
-        return 1.0 / rng.wald(np.sqrt(psi / chi), psi)
-    return np.sqrt(chi / psi) * geninvgauss.rvs(shape, np.sqrt(chi * psi), random_state=rng)
+        return -np.log(rng.wald(np.sqrt(psi / chi), psi))
+    drawn = geninvgauss.rvs(shape, np.sqrt(chi * psi), random_state=rng)
+    return 0.5 * np.log(chi / psi) + np.log(drawn)
 
 
 def _proper(c: Conjugate, ok: np.ndarray) -> None:

@@ -8,7 +8,7 @@ before it is used; a model that was extended falls back to PyTensor.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,6 +24,7 @@ from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS
 from nnmm_pymc.kernels.activate import ACTIVATION_CODES
 from nnmm_pymc.kernels.network import network_density
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
+from nnmm_pymc.steps.whitening import NONE, find_whitening
 
 __all__ = ["FusedDensity", "Side", "StandardNetwork", "fused_density", "register_network"]
 
@@ -196,6 +197,11 @@ class FusedDensity:
             self._positions([w for w in [network.weights] if w in names], n_traits),
         )
         self._take_constants()
+        self.whitening = NONE
+
+    def whiten(self) -> None:
+        """From now on take weights and coefficients in the coordinates of `find_whitening`."""
+        self.whitening = find_whitening(self)
 
     def _variance_function(self, variance: str) -> PointFunction:
         value = next((v for v, rv in self.conditional.rvs.items() if rv.name == variance), None)
@@ -272,9 +278,9 @@ class FusedDensity:
     def prepare(self, point: Point) -> None:
         """Take in what changes once a draw: variances and genetic values."""
         net, held = self.network, _Held()
-        n_omics, n_traits = net.middle.observed.shape[1], net.terminal.observed.shape[1]
+        n_omics = net.middle.observed.shape[1]
         held.middle_precision = np.ones(n_omics) / self._variances[net.middle](point)[0]
-        held.trait_precision = np.ones(n_traits) / self._variances[net.terminal](point)[0]
+        held.trait_precision = 1.0 / self.residual_variance(point)
         middle, trait = self.offset(net.middle), self.offset(net.terminal)
         held.middle_offset = middle.ravel().take(self.latent_cells)
         held.trait_offset = np.ascontiguousarray(trait[self.incomplete])
@@ -334,7 +340,25 @@ class FusedDensity:
             np.ascontiguousarray(held.trait_offset.T),
         )
         complete = (self.middle_cross, held.middle_linear, self.trait_cross, held.trait_linear)
-        return layout, self.priors, now, self.rows, complete
+        whitening = (self.whitening.index, self.whitening.factor)
+        return layout, self.priors, now, self.rows, complete, whitening
+
+    def inward(self, point: Point) -> Point:
+        """The variables of a point in the coordinates of the density."""
+        return self._moved(point, self.whitening.inward)
+
+    def outward(self, point: Point) -> Point:
+        """The variables of a point, given in the coordinates of the density."""
+        return self._moved(point, self.whitening.outward)
+
+    def _moved(self, point: Point, move: Callable[[np.ndarray], np.ndarray]) -> Point:
+        q = move(np.concatenate([np.ravel(point[n]) for n in self.names]))
+        return {n: q[self.slices[n]].reshape(np.shape(point[n])) for n in self.names}
+
+    def residual_variance(self, point: Point) -> np.ndarray:
+        """Of every trait."""
+        n_traits = self.network.weight_mask.shape[1]
+        return np.broadcast_to(self._variances[self.network.terminal](point)[0], n_traits)
 
     def __call__(self, q: np.ndarray) -> tuple[float, np.ndarray]:
         inner, gradient = np.empty_like(q), np.empty_like(q)

@@ -17,6 +17,7 @@ from nnmm_pymc.distributions import MarkerEffectsRV
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.genotypes import masked_gram
 from nnmm_pymc.kernels.markers import BLOCK, sweep
+from nnmm_pymc.kernels.scale import scale_sums
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, PointFunction, gradient
 from nnmm_pymc.steps.normals import ResidualReader, find_residuals
 from nnmm_pymc.steps.scale import ScaleMove, find_scale
@@ -248,7 +249,8 @@ class MarkerGibbs(BlockedStep):
     def _sweep(self, pattern, residual, precision, *by_marker) -> None:
         """Sweep over all responses, each thread with some of them: they do not depend on others."""
         term = self.term
-        data = (term.dosages, term.centre, self.gram, self.masks)
+        packed = (term.packed.dosages, term.packed.starts, term.packed.missing)
+        data = (term.dosages, *packed, term.centre, self.gram, self.masks)
         groups = np.array_split(np.arange(len(pattern)), min(self.threads, len(pattern)))
         if len(groups) == 1:
             sweep(*data, pattern, residual, precision, *by_marker)
@@ -266,10 +268,9 @@ class MarkerGibbs(BlockedStep):
 
     def _draw_scale(self, move: ScaleMove, point, residual, precision, value) -> np.ndarray:
         """Draw the slab variance with the scaled effects; returns the factor of the effects."""
-        genetic = value.reshape(len(value), -1).T * self.masks[self.pattern]
-        quadratic = precision * np.einsum("kn,kn->k", genetic, genetic)
-        linear = precision * np.einsum("kn,kn->k", genetic, residual)
-        log_variance = move.draw(point, quadratic, linear, self.rng)
+        genetic = value.reshape(len(value), -1)
+        squares, products = scale_sums(genetic, residual, self.masks, self.pattern)
+        log_variance = move.draw(point, precision * squares, precision * products, self.rng)
         factor = np.exp(0.5 * (log_variance - point[move.variance]))
         point[move.variance] = log_variance
         return factor

@@ -11,8 +11,9 @@ What is read here is compared with the model's own gradient before it is used; w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,10 @@ from nnmm_pymc.steps.conditional import (
     QUICK_MODE,
     ConditionalModel,
     Point,
-    PointFunction,
     gradient,
 )
 from nnmm_pymc.steps.families import Conjugate, Eta, derivatives, natural_parameters, nodes
+from nnmm_pymc.steps.linear import as_slice, read_residuals, read_spread
 from nnmm_pymc.steps.terms import HeldTerm, MarkerTerm
 
 __all__ = [
@@ -55,38 +56,63 @@ def normal_residuals(
     return found
 
 
+def read_normals(
+    conditional: ConditionalModel, names: Sequence[str]
+) -> Callable[[Point], list[np.ndarray]]:
+    """Reader of the flat residuals of normal variables."""
+    normals = normal_residuals(conditional, names)
+    assert normals is not None
+    graphs = {name: e for name, (e, _) in zip(names, normals, strict=True)}
+    return read_residuals(conditional, graphs) or conditional.compile(list(graphs.values()))
+
+
 @dataclass(frozen=True, eq=False)
 class ResidualReader:
     """Residual and precision of every response of a genetic value.
 
     Attributes
     ----------
-    read : PointFunction
-        Flat residuals of the normal variables, then their standard deviations at `elements`.
+    read : callable
+        Flat residuals of the normal variables at a point.
+    spreads : list of callable
+        Standard deviations of each of them, one for each of its `responses`.
     places : list of int arrays
         Where in the (response, individual) array each residual goes.
     responses : list of int arrays
-        The response of each of the `elements`.
     shape : tuple of int
         Responses and individuals.
     """
 
-    read: PointFunction
+    read: Callable[[Point], list[np.ndarray]]
+    spreads: list[Callable[[Point], np.ndarray]]
     places: list[np.ndarray]
     responses: list[np.ndarray]
     shape: tuple[int, int]
 
+    @cached_property
+    def rows(self) -> list[Any]:
+        """Individuals of each residual that has all their responses, None where it has not."""
+        return [_whole_rows(place, *self.shape) for place in self.places]
+
     def __call__(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
         """Residuals, (response, individual) float32, 0 without a value; precisions, (response,)."""
-        values = self.read(point)
         residual = np.zeros(self.shape, np.float32)
         precision = np.zeros(self.shape[0])
-        flat, count = residual.reshape(-1), len(self.places)
-        for place, value in zip(self.places, values[:count], strict=True):
-            flat[place] = value
-        for response, sd in zip(self.responses, values[count:], strict=True):
-            precision[response] = 1.0 / sd**2
+        flat = residual.reshape(-1)
+        for place, rows, value in zip(self.places, self.rows, self.read(point), strict=True):
+            if rows is None:
+                flat[place] = value
+            else:
+                residual[:, rows] = value.reshape(-1, len(residual)).T
+        for response, spread in zip(self.responses, self.spreads, strict=True):
+            precision[response] = 1.0 / spread(point) ** 2
         return residual, precision
+
+
+def _whole_rows(place: np.ndarray, n_responses: int, n: int) -> Any:
+    rows = place[::n_responses]
+    whole = (rows[:, None] + n * np.arange(n_responses)).ravel()
+    return as_slice(rows) if np.array_equal(place, whole) else None
 
 
 def find_residuals(conditional: ConditionalModel, term: MarkerTerm) -> ResidualReader | None:
@@ -97,11 +123,12 @@ def find_residuals(conditional: ConditionalModel, term: MarkerTerm) -> ResidualR
     normals, cells = found
     n, n_responses = _matrix_shape(term)
     firsts = [np.unique(c % n_responses, return_index=True) for c in cells]
-    outputs = [e for e, _ in normals] + [
-        sd[at] for (_, sd), (_, at) in zip(normals, firsts, strict=True)
-    ]
     return ResidualReader(
-        conditional.compile(outputs),
+        read_normals(conditional, conditional.factors_of(term.held)),
+        [
+            read_spread(conditional, sd[at])
+            for (_, sd), (_, at) in zip(normals, firsts, strict=True)
+        ],
         [c % n_responses * n + c // n_responses for c in cells],
         [response for response, _ in firsts],
         (n_responses, n),
@@ -114,25 +141,27 @@ class CellReader:
 
     Attributes
     ----------
-    read : PointFunction
-        Flat residuals of the normal variables, then their standard deviations.
+    read : callable
+        Flat residuals of the normal variables at a point.
+    spreads : list of callable
+        Standard deviations of each of them.
     places : list of int arrays
         Where in the (individual, response) array each residual goes.
     shape : tuple of int
         Individuals and responses.
     """
 
-    read: PointFunction
+    read: Callable[[Point], list[np.ndarray]]
+    spreads: list[Callable[[Point], np.ndarray]]
     places: list[np.ndarray]
     shape: tuple[int, int]
 
     def __call__(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
         """Residuals and precisions, (individual, response); 0 where nothing is known of a cell."""
-        values, count = self.read(point), len(self.places)
         residual, precision = np.zeros(self.shape), np.zeros(self.shape)
-        for place, e, sd in zip(self.places, values[:count], values[count:], strict=True):
+        for place, spread, e in zip(self.places, self.spreads, self.read(point), strict=True):
             residual.reshape(-1)[place] = e
-            precision.reshape(-1)[place] = 1.0 / sd**2
+            precision.reshape(-1)[place] = 1.0 / spread(point) ** 2
         return residual, precision
 
 
@@ -142,8 +171,9 @@ def find_cells(conditional: ConditionalModel, term: HeldTerm) -> CellReader | No
     if found is None:
         return None
     normals, cells = found
-    outputs = [e for e, _ in normals] + [sd for _, sd in normals]
-    reader = CellReader(conditional.compile(outputs), cells, _matrix_shape(term))
+    read = read_normals(conditional, conditional.factors_of(term.held))
+    spreads = [read_spread(conditional, sd) for _, sd in normals]
+    reader = CellReader(read, spreads, cells, _matrix_shape(term))
     return reader if _reads_gradient(conditional, term, reader) else None
 
 
@@ -211,8 +241,8 @@ class NormalStatistics:
 
     Attributes
     ----------
-    read : PointFunction
-        Flat residuals.
+    read : callable
+        Flat residuals at a point.
     groups : list of int arrays
         Element of the variance that governs each residual.
     relative : list of arrays
@@ -221,7 +251,7 @@ class NormalStatistics:
         Coefficient of log v, and the prior's of -1/(2v), in the shape of the variance.
     """
 
-    read: PointFunction
+    read: Callable[[Point], list[np.ndarray]]
     groups: list[np.ndarray]
     relative: list[np.ndarray]
     exponent: np.ndarray
@@ -260,7 +290,7 @@ def find_normal_statistics(conditional: ConditionalModel, c: Conjugate) -> Norma
         groups.append(group)
         relative.append(before**2 / np.exp(start.ravel()[group]))
     found = NormalStatistics(
-        conditional.compile([e for e, _ in normals]),
+        read_normals(conditional, [name for name in names if name != own]),
         groups,
         relative,
         c.exponent,

@@ -82,6 +82,8 @@ class ConditionalNUTS(pm.NUTS):
         elif function is None:
             function = self._compile_density(names, own, density, point)
         self.held = function if fused is not None or interpreted else None
+        if fused is not None:
+            fused.whiten()
         size = sum(np.size(point[name]) for name in names)
         super().__init__(
             values,
@@ -209,8 +211,12 @@ class ConditionalNUTS(pm.NUTS):
         if self.held is not None:
             self.held.prepare(point)
         # Without shared variables PyMC would stack the whole point, not this step's part of it.
-        needed = (*self.var_names, *self.shared)
-        own, stats = super().step({name: point[name] for name in needed})
+        needed = {name: point[name] for name in (*self.var_names, *self.shared)}
+        if self.fused is None:
+            own, stats = super().step(needed)
+        else:
+            own, stats = super().step(needed | self.fused.inward(point))
+            own = self.fused.outward(own)
         if self.prefix:
             stats = [{self.prefix + k: v for k, v in s.items()} for s in stats]
         return point | own, stats
@@ -228,7 +234,12 @@ class ConditionalNUTS(pm.NUTS):
         pm.NUTS.sampling_state.fset(self, state)
 
     def _start_potential(self, point: Point) -> None:
-        start = np.concatenate([np.ravel(point[v.name]) for v in self.vars])
-        self.potential._initial_mean = start
-        self.potential._initial_diag = self._inverse_curvature(point)
+        diagonal, own = self._inverse_curvature(point), point
+        if self.fused is not None:
+            own = self.fused.inward(point)
+            variance = self.fused.residual_variance(point)
+            for index, v in zip(self.fused.whitening.index, variance, strict=False):
+                diagonal[index] = v
+        self.potential._initial_mean = np.concatenate([np.ravel(own[v.name]) for v in self.vars])
+        self.potential._initial_diag = diagonal
         self.potential.reset()

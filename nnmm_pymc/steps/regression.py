@@ -7,7 +7,7 @@ Columns of X that share no row are read together: ten intercepts of ten omics ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from pytensor.graph.replace import graph_replace, vectorize_graph
 from pytensor.graph.traversal import ancestors
 
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
+from nnmm_pymc.steps.linear import as_slice, read_residuals, read_spread
 from nnmm_pymc.steps.normals import normal_residuals
 
 __all__ = ["Regression", "Stack", "colours_of", "find_regression"]
@@ -118,9 +119,9 @@ class FixedRegression:
 
     Attributes
     ----------
-    residual : PointFunction
+    residual : callable
         Residuals with the stacked vector at zero.
-    spread : PointFunction
+    spread : callable
         Standard deviation of the first row of each group.
     members : list of (rows, elements)
         Groups of rows, and the elements of b that stand in them.
@@ -130,8 +131,8 @@ class FixedRegression:
         Of b.
     """
 
-    residual: PointFunction
-    spread: PointFunction
+    residual: Callable[[Point], list[np.ndarray]]
+    spread: Callable[[Point], np.ndarray]
     members: list[tuple[np.ndarray, np.ndarray]]
     columns: list[np.ndarray]
     size: int
@@ -142,7 +143,7 @@ class FixedRegression:
     def __call__(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
         """P and h at a point."""
         base = self.residual(point)[0]
-        weight = 1.0 / self.spread(point)[0] ** 2
+        weight = 1.0 / self.spread(point) ** 2
         precision, linear = np.zeros((self.size, self.size)), np.zeros(self.size)
         for (rows, elements), x, gram, w in zip(
             self.members, self.columns, self.grams, weight, strict=True
@@ -182,7 +183,11 @@ def find_regression(
     ]
     size = np.max(np.abs(found_columns), axis=(0, 1))
     if np.all(np.ptp(found_columns, axis=0) <= 1e-11 * size):
-        fixed = _fixed(conditional, residual, sd, vector, members, found_columns[0])
+        linear = read_residuals(conditional, {name: found[0][0]}, stack.values)
+        if linear is None:
+            at_zero = graph_replace(residual, {vector: pt.zeros(stack.size)}, strict=False)
+            linear = conditional.compile([at_zero])
+        fixed = _fixed(conditional, linear, sd, members, found_columns[0])
         if fixed is not None:
             return fixed
     batch = pt.dmatrix("directions")
@@ -191,7 +196,7 @@ def find_regression(
     return Regression(read, directions, members, stack.steps)
 
 
-def _fixed(conditional, residual, sd, vector, members, columns) -> FixedRegression | None:
+def _fixed(conditional, residual, sd, members, columns) -> FixedRegression | None:
     """The regression with its X'X taken once, if the groups of rows have one sd each."""
     groups = [(rows, kind[kind >= 0]) for rows, kind in members]
     read = conditional.compile([sd], mode=QUICK_MODE)
@@ -200,22 +205,13 @@ def _fixed(conditional, residual, sd, vector, members, columns) -> FixedRegressi
         if not all(np.all(spread[rows] == spread[rows[0]]) for rows, _ in groups):
             return None
     firsts = np.array([rows[0] for rows, _ in groups])
-    size = columns.shape[1]
-    at_zero = graph_replace(residual, {vector: pt.zeros(size)}, strict=False)
     return FixedRegression(
-        conditional.compile([at_zero]),
-        conditional.compile([sd[firsts]]),
-        [(_as_slice(rows), elements) for rows, elements in groups],
+        residual,
+        read_spread(conditional, sd[firsts]),
+        [(as_slice(rows), elements) for rows, elements in groups],
         [np.ascontiguousarray(columns[rows][:, elements].T) for rows, elements in groups],
-        size,
+        columns.shape[1],
     )
-
-
-def _as_slice(rows: np.ndarray) -> Any:
-    """Evenly spaced rows as a slice, which reads them without a copy."""
-    step = int(rows[1] - rows[0]) if len(rows) > 1 else 1
-    even = np.array_equal(rows, rows[0] + step * np.arange(len(rows)))
-    return slice(int(rows[0]), int(rows[-1]) + 1, step) if even else rows
 
 
 def _columns(

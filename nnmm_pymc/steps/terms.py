@@ -16,6 +16,7 @@ from pytensor.tensor.elemwise import DimShuffle
 from nnmm_pymc.distributions import GenotypeProduct, MarkerEffectsRV
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.genotypes import genetic_values
+from nnmm_pymc.kernels.packed import NOT_PACKED, Packed
 from nnmm_pymc.random_effects import LevelValue, RandomEffectsRV
 
 __all__ = [
@@ -67,6 +68,7 @@ class MarkerTerm(HeldTerm):
 
     dosages: np.ndarray
     centre: np.ndarray
+    packed: Packed = NOT_PACKED
 
     @property
     def n_individuals(self) -> int:
@@ -133,7 +135,11 @@ def _marker_term(model: pm.Model, effects: Any) -> MarkerTerm | None:
         if isinstance(op, GenotypeProduct) and inputs[0] is effects:
             genotypes = op.genotypes
             return MarkerTerm(
-                name, deterministic.name, genotypes.dosages, genotypes.mean.astype(np.float32)
+                name,
+                deterministic.name,
+                genotypes.dosages,
+                genotypes.mean.astype(np.float32),
+                genotypes.packed,
             )
         if "dot" in type(op).__name__.lower() or "matmul" in str(op).lower():
             matrix = inputs[0]

@@ -1,0 +1,276 @@
+"""Products of packed dosages with residuals, in integers.
+
+Four dosages share a byte, so a pass over the genotypes reads a quarter of the bytes. A residual is
+turned into 24 bits of fixed point, relative to the largest of its response, and split into three
+signed digits of 8 bits; the instruction VPDPBUSD then multiplies and adds 64 dosages and digits at
+once. The sums are exact and do not depend on their order; what is rounded is the residual, to
+2^-24 of the largest, as in float32.
+
+Position ``256 c + 64 q + b`` stands in byte ``64 c + b`` of a row, bits 2q and 2q + 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core.extending import intrinsic
+
+__all__ = ["CHUNK", "DIGITS", "NOT_PACKED", "Packed", "pack", "packed_dot", "split"]
+
+#: Individuals whose dosages fill one vector of bytes.
+CHUNK = 256
+DIGITS = 3
+#: Each missing call costs as much as some 30 dosages.
+MOST_MISSING = 0.1
+_FLOATS = ir.VectorType(ir.FloatType(), 16)
+_WORDS = ir.VectorType(ir.IntType(32), 16)
+# Numbers up to 0x7F7F7F have digits between -128 and 127 once the offset is added; some are left
+# for the rounding of the scale.
+_LARGEST, _OFFSET = 0x7F7F00, 0x808080
+
+
+def _constant(vector: Any, value: int) -> Any:
+    return ir.Constant(vector, [value] * vector.count)
+
+
+def _function(builder: Any, name: str, returns: Any, arguments: list[Any]) -> Any:
+    known = builder.module.globals.get(name)
+    return known or ir.Function(builder.module, ir.FunctionType(returns, arguments), name)
+
+
+def _at(builder: Any, base: Any, offset: Any, vector: Any) -> Any:
+    return builder.inttoptr(builder.add(base, offset), vector.as_pointer())
+
+
+def _load(builder: Any, base: Any, offset: Any, vector: Any) -> Any:
+    value = builder.load(_at(builder, base, offset, vector))
+    value.align = 1
+    return value
+
+
+def _loop(builder: Any, n: Any, carried: list[Any], body: Any) -> list[Any]:
+    """``for i in range(n): carried = body(i, carried)`` for n of at least one."""
+    before, loop = builder.block, builder.append_basic_block("loop")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    i = builder.phi(n.type)
+    entering = [builder.phi(value.type) for value in carried]
+    leaving = body(i, entering)
+    following = builder.add(i, n.type(1))
+    pairs = zip([i, *entering], [n.type(0), *carried], [following, *leaving], strict=True)
+    for phi, first, last in pairs:
+        phi.add_incoming(first, before)
+        phi.add_incoming(last, loop)
+    after = builder.append_basic_block("after")
+    builder.cbranch(builder.icmp_signed("<", following, n), loop, after)
+    builder.position_at_end(after)
+    return leaving
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Dosages with four in a byte, and where calls are missing.
+
+    Attributes
+    ----------
+    dosages : (p, 64 c) array of uint8
+        c is n / 256, rounded up; a missing call is 0. Without rows if they are not packed.
+    starts : (p + 1,) array of int64
+    missing : array of int64
+        Individuals without a call of marker j: ``missing[starts[j]:starts[j + 1]]``.
+    """
+
+    dosages: np.ndarray
+    starts: np.ndarray
+    missing: np.ndarray
+
+
+NOT_PACKED = Packed(np.zeros((0, 0), np.uint8), np.zeros(1, np.int64), np.zeros(0, np.int64))
+
+
+def pack(dosages: np.ndarray) -> Packed:
+    """Packed dosages of a (p, n) array.
+
+    They are `NOT_PACKED` where that does not pay: dosages are no whole numbers up to 3, more than a
+    tenth of the calls is missing, or the processor lacks the instruction.
+    """
+    features = llvm.get_host_cpu_features()
+    able = features.get("avx512vnni", False) and features.get("avx512bw", False)
+    if not able or dosages.dtype != np.int8 or dosages.max(initial=0) > 3:
+        return NOT_PACKED
+    counts = _count_missing(dosages)
+    if counts.sum() > MOST_MISSING * dosages.size:
+        return NOT_PACKED
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    return Packed(*_pack(dosages, starts))
+
+
+@njit(nogil=True, cache=True)
+def _count_missing(dosages):
+    counts = np.zeros(dosages.shape[0], np.int64)
+    for j in range(dosages.shape[0]):
+        for value in dosages[j]:
+            counts[j] += value < 0
+    return counts
+
+
+@njit(nogil=True, cache=True)
+def _pack(dosages, starts):
+    p, n = dosages.shape
+    chunks = (n + CHUNK - 1) // CHUNK
+    out = np.zeros((p, 64 * chunks), np.uint8)
+    missing = np.empty(starts[-1], np.int64)
+    row = np.zeros(CHUNK * chunks, np.uint8)
+    for j in range(p):
+        place = starts[j]
+        for i in range(n):
+            value = dosages[j, i]
+            row[i] = value if value > 0 else 0
+        if starts[j + 1] > place:
+            for i in range(n):
+                if dosages[j, i] < 0:
+                    missing[place] = i
+                    place += 1
+        for c in range(chunks):
+            for b in range(64):
+                i = CHUNK * c + b
+                out[j, 64 * c + b] = (
+                    row[i] | (row[i + 64] << 2) | (row[i + 128] << 4) | (row[i + 192] << 6)
+                )
+    return out, starts, missing
+
+
+@intrinsic
+def _largest(typingctx, r, parts):
+    """Largest absolute value of 64 parts float32 at an address."""
+
+    def codegen(context, builder, signature, arguments):
+        r, parts = arguments
+        absolute = _function(builder, "llvm.fabs.v16f32", _FLOATS, [_FLOATS])
+        largest = _function(builder, "llvm.maxnum.v16f32", _FLOATS, [_FLOATS] * 2)
+
+        def body(part, carried):
+            found = list(carried)
+            for v in range(4):
+                place = builder.mul(
+                    builder.add(builder.mul(part, part.type(4)), part.type(v)), part.type(64)
+                )
+                value = builder.call(absolute, [_load(builder, r, place, _FLOATS)])
+                found[v] = builder.call(largest, [found[v], value])
+            return found
+
+        found = _loop(builder, parts, [ir.Constant(_FLOATS, None)] * 4, body)
+        pair = [builder.call(largest, found[:2]), builder.call(largest, found[2:])]
+        value = builder.call(largest, pair)
+        reduce = _function(builder, "llvm.vector.reduce.fmax.v16f32", ir.FloatType(), [_FLOATS])
+        return builder.call(reduce, [value])
+
+    return types.float32(types.intp, types.intp), codegen
+
+
+@intrinsic
+def _split(typingctx, r, scale, parts, digits):
+    """Write the digits of ``scale * r``; returns the sum of the whole numbers."""
+
+    def codegen(context, builder, signature, arguments):
+        r, scale, parts, digits = arguments
+        word, total = parts.type, ir.VectorType(ir.IntType(64), 16)
+        quarter = ir.VectorType(ir.IntType(8), 16)
+        one = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), scale, ir.IntType(32)(0))
+        scales = builder.shuffle_vector(one, one, _constant(_WORDS, 0))
+        rint = _function(builder, "llvm.rint.v16f32", _FLOATS, [_FLOATS])
+
+        def body(part, carried):
+            low, high = carried
+            for v in range(4):
+                place = builder.add(builder.mul(part, word(256)), word(64 * v))
+                value = builder.fmul(_load(builder, r, place, _FLOATS), scales)
+                number = builder.fptosi(builder.call(rint, [value]), _WORDS)
+                low = builder.add(low, builder.and_(number, _constant(_WORDS, 0xFFF)))
+                high = builder.add(high, builder.ashr(number, _constant(_WORDS, 12)))
+                number = builder.add(number, _constant(_WORDS, _OFFSET))
+                for d in range(DIGITS):
+                    digit = builder.lshr(number, _constant(_WORDS, 8 * d)) if d else number
+                    digit = builder.xor(builder.trunc(digit, quarter), _constant(quarter, 0x80))
+                    place = builder.add(builder.mul(part, word(64 * DIGITS)), word(64 * d + 16 * v))
+                    builder.store(digit, _at(builder, digits, place, quarter)).align = 1
+            return [low, high]
+
+        low, high = _loop(builder, parts, [ir.Constant(_WORDS, None)] * 2, body)
+        whole = builder.shl(builder.sext(high, total), _constant(total, 12))
+        whole = builder.add(whole, builder.zext(low, total))
+        reduce = _function(builder, "llvm.vector.reduce.add.v16i64", ir.IntType(64), [total])
+        return builder.call(reduce, [whole])
+
+    return types.int64(types.intp, types.float32, types.intp, types.intp), codegen
+
+
+@njit(nogil=True, cache=True)
+def split(residual, digits):
+    """Write the digits of a residual; returns the size of its unit and the sum in such units.
+
+    Parameters
+    ----------
+    residual : (256 c,) array of float32
+    digits : (4 c, 3, 64) array of int8
+        The lowest digit first.
+    """
+    parts, r = digits.shape[0], residual.ctypes.data
+    largest = _largest(r, parts)  # type: ignore[call-arg, var-annotated]
+    scale = np.float32(_LARGEST) / largest if largest > 0.0 else np.float32(0.0)
+    return np.float64(largest) / _LARGEST, _split(r, scale, parts, digits.ctypes.data)
+
+
+def packed_dot(markers: int, responses: int) -> Any:
+    """``dot(x, x_stride, digits, stride, chunks, out)``: sums of dosages times digits.
+
+    ``out`` of shape (markers, responses) int64 is filled; strides are in bytes.
+    """
+
+    @intrinsic
+    def products(typingctx, x, x_stride, digits, stride, chunks, out):
+        def codegen(context, builder, signature, arguments):
+            x, x_stride, digits, stride, chunks, out = arguments
+            word = x.type
+            name = "llvm.x86.avx512.vpdpbusd.512"
+            multiply = _function(builder, name, _WORDS, [_WORDS] * 3)
+            rows = [builder.add(x, builder.mul(x_stride, word(m))) for m in range(markers)]
+            columns = [builder.add(digits, builder.mul(stride, word(k))) for k in range(responses)]
+
+            def body(c, sums):
+                sums, place = list(sums), builder.mul(c, word(64))
+                packed = [_load(builder, row, place, _WORDS) for row in rows]
+                for q in range(4):
+                    shifted = [builder.lshr(v, _constant(_WORDS, 2 * q)) for v in packed]
+                    dosages = [builder.and_(v, _constant(_WORDS, 0x03030303)) for v in shifted]
+                    part = builder.add(builder.mul(c, word(4)), word(q))
+                    for k, column in enumerate(columns):
+                        for d in range(DIGITS):
+                            offset = builder.add(builder.mul(part, word(64 * DIGITS)), word(64 * d))
+                            digit = _load(builder, column, offset, _WORDS)
+                            for m, dosage in enumerate(dosages):
+                                s = (m * responses + k) * DIGITS + d
+                                sums[s] = builder.call(multiply, [sums[s], dosage, digit])
+                return sums
+
+            n_sums = markers * responses * DIGITS
+            sums = _loop(builder, chunks, [ir.Constant(_WORDS, None)] * n_sums, body)
+            wide = ir.VectorType(ir.IntType(64), 16)
+            reduce = _function(builder, "llvm.vector.reduce.add.v16i64", ir.IntType(64), [wide])
+            for s in range(0, n_sums, DIGITS):
+                total = builder.sext(sums[s], wide)
+                for d in range(1, DIGITS):
+                    digit = builder.shl(builder.sext(sums[s + d], wide), _constant(wide, 8 * d))
+                    total = builder.add(total, digit)
+                place = _at(builder, out, word(8 * (s // DIGITS)), ir.IntType(64))
+                builder.store(builder.call(reduce, [total]), place)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 6), codegen
+
+    return products
