@@ -139,6 +139,8 @@ def _layout(nodes: list[NodeDescription], shown: dict[str, list[str]]) -> dict[t
 def _marker_edges(result: xr.DataTree, nodes: list[NodeDescription]) -> list[_Edge]:
     edges = []
     for node in nodes:
+        if not node.markers:
+            continue
         alone = len(node.markers) == 1 and not node.parents
         heritability = result["genetic_values"].dataset[f"{node.name}_heritability"]
         share = heritability.mean(("chain", "draw")).to_numpy()

@@ -19,6 +19,7 @@ from nnmm_pymc.checkpoint import Checkpoint, open_checkpoint
 from nnmm_pymc.diagnose import warn_if_doubtful
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.fingerprint import describe_run
+from nnmm_pymc.memory import check_memory, run_memory
 from nnmm_pymc.record import ChainRecord, RecordPlan
 from nnmm_pymc.steps import assign_steps
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
@@ -91,7 +92,7 @@ def sample(
     target_accept : float
         For NUTS.
     quiet : bool
-        Print neither plan nor warnings.
+        Print neither plan, nor the memory the run needs, nor warnings.
     checkpoint : str or Path, optional
         Folder in which every chain writes, now and then, where it is; made if absent.
     resume : bool
@@ -111,7 +112,8 @@ def sample(
     ------
     InputError
         If there is no model, a variable has no step or two, or a prior the sampler cannot handle;
-        if checkpoints cannot be written, or are of another model, data set, version or settings.
+        if the run needs more memory than is free; if checkpoints cannot be written, or are of
+        another model, data set, version or settings.
     """
     model = _model(model)
     _check_counts(draws=draws, tune=tune, chains=chains)
@@ -142,6 +144,10 @@ def sample(
     *seeds, start_seed = np.random.SeedSequence(seed).spawn(chains + 1)
     starts = _starts(conditional, chains, start_seed, initvals)
     record = RecordPlan(conditional, draws, chains, keep)
+    memory = run_memory(record, starts[0], chains, min(chains, cores))
+    if not quiet:
+        print(memory)
+    check_memory(memory)
     task = ChainTask(plan.compound, record, tune, draws)
     settings = {
         "draws": draws,

@@ -64,9 +64,9 @@ GIBBS_FAULTS = [
     ),
     Fault(
         "scale of an inverse gamma doubled",
-        "steps.conjugate:_draw_positive",
-        "return 0.5 * eta[1] / rng.standard_gamma(-shape)",
-        "return eta[1] / rng.standard_gamma(-shape)",
+        "steps.conjugate:_log_draw_positive",
+        "return np.log(0.5 * eta[1])",
+        "return np.log(eta[1])",
         "nuts",
     ),
     Fault(
@@ -116,8 +116,8 @@ GIBBS_FAULTS = [
     Fault(
         "precision from the standard deviation, not the variance",
         "steps.normals:ResidualReader.__call__",
-        "1.0 / sd**2",
-        "1.0 / sd",
+        "1.0 / spread(point) ** 2",
+        "1.0 / spread(point)",
         "nuts",
     ),
     Fault(
@@ -227,15 +227,15 @@ GIBBS_FAULTS = [
     Fault(
         "residuals of the sweep not updated for one marker",
         "kernels.markers",
-        "changed[n_changed] = j\n                n_changed += 1",
-        "changed[n_changed] = j\n                n_changed += j > 0",
+        "changed[n_changed] = j\n            n_changed += 1",
+        "changed[n_changed] = j\n            n_changed += j > 0",
         "nuts",
     ),
     Fault(
         "products of a block not corrected for what was drawn in it",
         "kernels.markers",
-        "products[later] -= gram[later] * moved",
-        "products[later] -= gram[later] * 0.0",
+        "products[k, later] -= gram[pattern[k], marker, later] * moved",
+        "products[k, later] -= gram[pattern[k], marker, later] * 0.0",
         "nuts",
     ),
     Fault(
@@ -248,15 +248,15 @@ GIBBS_FAULTS = [
     Fault(
         "class probabilities without the variance of the class",
         "kernels.markers",
-        "odds[c] = weights[c] * exp(odds[c] - largest) / np.sqrt(shrunk)",
-        "odds[c] = weights[c] * exp(odds[c] - largest)",
+        "return weight * size / np.sqrt(information * variance + 1.0)",
+        "return weight * size",
         "classes",
     ),
     Fault(
         "selected weights: own effect left in the others' sum",
         "kernels.markers",
-        "product[0] = linear[j] - precision[j] @ effects + own[0] * effects[j]",
-        "product[0] = linear[j] - precision[j] @ effects",
+        "product = linear[j] - precision[j] @ effects + own * effects[j]",
+        "product = linear[j] - precision[j] @ effects",
         "selection",
     ),
     # ---- what is done with a density

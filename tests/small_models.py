@@ -102,6 +102,17 @@ def bent_network() -> nn.Network:
     )
 
 
+def binary_network() -> nn.Network:
+    """A trait of two categories, with random effects of herds."""
+    dosages, _, traits = tables(missing=False)
+    herds = [f"h{i % 4}" for i in range(N)]
+    traits = pd.DataFrame({"y0": np.arange(N) % 2, "herd": herds}, IDS)
+    herd = nn.Prior("InverseGamma", alpha=4.0, beta=0.9)
+    priors = {"geno": MARKERS["BayesC"], "Intercept": INTERCEPT, "1|herd": herd}
+    equation = nn.Equation("y0 ~ 1 + geno + (1|herd)", priors=priors, family="bernoulli")
+    return nn.Network([nn.Layer("geno", dosages), nn.Layer("pheno", traits)], [equation])
+
+
 def own_model() -> pm.Model:
     """Hyper-parameters of a user's own: slice updates, a trajectory, gammas, a Dirichlet."""
     dosages, _, traits = tables(missing=False)
@@ -161,6 +172,7 @@ MODELS: dict[str, Callable[[], tuple[Any, str]]] = {
         ),
         "auto",
     ),
+    "binary": lambda: (binary_network(), "auto"),
     "own": lambda: (own_model(), "auto"),
     "slices": lambda: (scale_model(), "auto"),
 }

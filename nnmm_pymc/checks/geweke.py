@@ -67,7 +67,8 @@ def geweke(
     -------
     DataFrame
         A row for each step, for ``"all steps"`` one after the other, and for the ``"chain"`` that
-        draws the data again; quantity and moment: ``prior`` and ``sampler`` means, ``effective``
+        draws the data again (not where data are categories of liabilities: these fix each other);
+        quantity and moment: ``prior`` and ``sampler`` means, ``effective``
         draws, and ``z``, their difference over its Monte Carlo error, standard normal if the step
         is right (none where a chain had fewer than 100 effective draws). Quantities are the
         unknowns on the scale on which they are sampled and ``log p(...)`` of every variable; all
@@ -99,7 +100,8 @@ def geweke(
         raise InputError(f"only={only!r} is no step of this model; its steps are {known}.")
     rng = np.random.default_rng(random_seed)
     statistics = _Statistics(joint)
-    chain = _chain(joint, statistics, draws if only is None else 0, rng)
+    in_turn = only is None and not joint.data_follow
+    chain = _chain(joint, statistics, draws if in_turn else 0, rng)
     names = joint.reference.variables
     takes = {f"{s.name}: {', '.join(names[v.name] for v in s.vars)}": s.step for s in tested}
     if only is None:
@@ -107,7 +109,7 @@ def geweke(
     prior, transitions = _transitions(joint, statistics, takes, draws, rng)
     moments = statistics.moments(prior)
     tables = [_compare_pairs(how, moments, prior, after) for how, after in transitions.items()]
-    if only is None:
+    if in_turn:
         tables.append(_compare_chain(moments, prior, chain))
     return pd.concat(tables, ignore_index=True)
 

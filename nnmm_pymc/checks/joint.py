@@ -144,6 +144,14 @@ class JointModel:
         for density in self._fused.values():
             density._take_constants()
 
+    @property
+    def data_follow(self) -> bool:
+        """Whether data are a function of unknowns (categories of liabilities).
+
+        Then drawing one given the other in turn leaves both where they are.
+        """
+        return any(liability.codes is not None for liability in self._liabilities)
+
     def stop_tuning(self) -> None:
         """Stop it, and let trajectories of NUTS take steps of all lengths."""
         self.plan.compound.stop_tuning()

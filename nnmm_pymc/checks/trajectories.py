@@ -41,12 +41,14 @@ def nuts_misfits(step: ConditionalNUTS, state: State) -> Iterator[tuple[str, flo
 
     def parts(q: np.ndarray) -> Point:
         split = np.split(q, stops[:-1])
-        return {n: p.reshape(s) for n, p, s in zip(names, split, shapes, strict=True)}
+        own = {n: p.reshape(s) for n, p, s in zip(names, split, shapes, strict=True)}
+        return own if step.fused is None else step.fused.outward(own)
 
     # A draw hands over everything that the density is conditional on.
     step.step(state.point)
     function = step._logp_dlogp_func._pytensor_function
-    q = np.concatenate([np.ravel(state.point[n]) for n in names])
+    start = state.point if step.fused is None else step.fused.inward(state.point)
+    q = np.concatenate([np.ravel(start[n]) for n in names])
     reference = float(function(q)[0])
     for _ in range(MOVES):
         there = q + 0.3 * state.rng.normal(size=len(q))
@@ -56,10 +58,13 @@ def nuts_misfits(step: ConditionalNUTS, state: State) -> Iterator[tuple[str, flo
         for name in names:
             yield name, misfit
         moved = replace(state, point=state.point | parts(there))
-        for name, own in parts(gradient).items():
-            direction = state.rng.normal(size=own.shape)
-            found = slope(moved, {name: direction})
-            yield name, found.misfit(float(np.sum(own * direction)), np.abs(own).sum())
+        for name, first, stop in zip(names, [0, *stops], stops, strict=False):
+            direction = np.zeros(len(q))
+            direction[first:stop] = state.rng.normal(size=stop - first)
+            # Coordinates of a trajectory are linear in the variables, or they are the variables.
+            found = slope(moved, parts(direction))
+            size = np.abs(gradient[first:stop]).sum()
+            yield name, found.misfit(float(gradient @ direction), size)
 
 
 def latent_hmc_misfits(step: LatentHMC, state: State) -> Iterator[tuple[str, float]]:

@@ -1,0 +1,72 @@
+"""The memory of a run is estimated, printed, and refused where it is not there."""
+
+import numpy as np
+import pytest
+
+import nnmm_pymc as nn
+from nnmm_pymc import memory as memory_module
+from nnmm_pymc.memory import Memory, available_bytes, check_memory, run_memory
+from nnmm_pymc.record import ChainRecord, RecordPlan
+from nnmm_pymc.steps import ConditionalModel
+
+
+@pytest.fixture(scope="module")
+def network():
+    data = nn.simulate(40, 30, 2, random_seed=1, missing="individuals")
+    layers = [nn.Layer("geno", data.genotypes), nn.Layer("omics", data.omics)]
+    layers.append(nn.Layer("pheno", data.phenotypes))
+    return nn.Network(layers, ["omics ~ 1 + geno", "y ~ 1 + tanh(omics)"])
+
+
+def allocated(record):
+    """Bytes of the arrays that a chain keeps its draws in."""
+    moments = sum(a.nbytes for m in record.moments.values() for h in m for a in vars(h).values()
+                  if isinstance(a, np.ndarray))  # fmt: skip
+    stored = sum(a.nbytes for a in record.stored.values())
+    return stored, moments + sum(a.nbytes for a in record.effects.values())
+
+
+@pytest.mark.parametrize("keep", [(), ("omics_missing", "omics_geno_value")])
+def test_the_estimate_counts_the_arrays_of_a_chain(network, keep):
+    conditional = ConditionalModel(network.model)
+    plan = RecordPlan(conditional, 700, 3, keep)
+    start = conditional.check_points[0]
+    stored, rest = allocated(ChainRecord.start(plan, start))
+    one = run_memory(plan, start, chains=1, running=1)
+    assert (one.draws, one.moments) == (2 * stored, 2 * rest)
+    three = run_memory(plan, start, chains=3, running=2)
+    assert (three.draws, three.moments) == (8 * stored, 8 * rest)
+    assert three.working == 2 * one.working > 0
+    if keep:
+        assert one.largest == "omics_geno_value"
+
+
+@pytest.mark.parametrize(
+    ("parts", "advice"),
+    [
+        ((9_000_000_000, 5, 6), r"draw less or keep less \(most is of 'omics_missing'\)"),
+        ((5, 9_000_000_000, 6), "run fewer chains"),
+        ((5, 6, 9_000_000_000), r"run fewer chains at a time \(cores=\)"),
+    ],
+)
+def test_the_refusal_says_what_to_do(parts, advice, monkeypatch):
+    monkeypatch.setattr(memory_module, "available_bytes", lambda: 2_000_000_000)
+    with pytest.raises(nn.InputError, match=f"9.0 GB of memory and 2.0 GB are free: {advice}."):
+        check_memory(Memory(*parts, "omics_missing"))
+    monkeypatch.setattr(memory_module, "available_bytes", lambda: None)
+    check_memory(Memory(*parts, "omics_missing"))
+
+
+@pytest.mark.filterwarnings("ignore::nnmm_pymc.ConvergenceWarning")
+def test_a_run_says_what_it_needs_and_is_refused_before_it_starts(network, monkeypatch, capsys):
+    short = {"draws": 2, "tune": 0, "chains": 1, "progressbar": False, "random_seed": 1}
+    network.fit(**short)
+    assert "Memory of the run: about 1 MB" in capsys.readouterr().out
+    monkeypatch.setattr(memory_module, "available_bytes", lambda: 10_000)
+    with pytest.raises(nn.InputError, match="of memory and 1 MB are free"):
+        network.fit(**short)
+
+
+def test_free_memory_is_some():
+    free = available_bytes()
+    assert free is None or 10**6 < free < 10**14
