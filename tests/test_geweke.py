@@ -29,7 +29,7 @@ KINDS = {
 @pytest.mark.parametrize("name", KINDS)
 def test_prior_and_data_are_left_alone(name):
     model, latent = MODELS[name]()
-    table = nn.geweke(model, draws=250, random_seed=1, latent=latent)
+    table = nn.geweke(model, draws=150, random_seed=1, latent=latent)
     kinds = {step.split(":")[0] for step in table["step"]}
     # Categories and liabilities fix each other, so that no chain is run.
     both = {"all steps"} if name == "binary" else {"all steps", "chain"}

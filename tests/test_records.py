@@ -79,8 +79,9 @@ def test_likelihood_is_that_of_the_records(data):
     assert logp == pytest.approx(np.nansum(wanted), rel=1e-6)
 
 
-@pytest.mark.parametrize("weights", [None, "weight"])
-@pytest.mark.parametrize("prior", ["BayesC", "GBLUP"])
+@pytest.mark.parametrize(
+    ("prior", "weights"), [("BayesC", None), ("BayesC", "weight"), ("GBLUP", "weight")]
+)
 def test_every_step_draws_from_the_density_of_the_model(data, weights, prior):
     priors = {"geno": getattr(nn, prior)()}
     equation = nn.Equation("milk ~ 1 + (1|cow) + geno", priors=priors, weights=weights)

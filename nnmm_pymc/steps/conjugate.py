@@ -98,9 +98,7 @@ class ConjugateGibbs(BlockedStep):
             shifts = [shift + move for shift, move in zip(shifts, moves, strict=True)]
         return found
 
-    def _parameters(
-        self, point: Point, shifts: list[np.ndarray]
-    ) -> list[tuple[Eta, np.ndarray]]:
+    def _parameters(self, point: Point, shifts: list[np.ndarray]) -> list[tuple[Eta, np.ndarray]]:
         """The same with derivatives taken beside the current values, on the log scale."""
         places = [
             nodes(c, point[c.value] + shift) if known is None else []

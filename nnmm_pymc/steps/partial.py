@@ -21,6 +21,9 @@ from nnmm_pymc.steps.conditional import STEP_MODE, ConditionalModel, Point
 
 __all__ = ["HeldDensity", "PartialFunction"]
 
+# Numbers in what is held from which a density is worth the seconds of its compilation.
+WORTH_COMPILING = 1000
+
 
 def _frontier(outputs: Sequence[Variable], own: Sequence[Variable]) -> list[Variable]:
     """Largest parts of a graph that do not depend on some variables."""
@@ -68,10 +71,10 @@ class PartialFunction:
         self.own, self.held = own, held
         self.compile(self.outputs)
 
-    def compile(self, outputs: list[Any]) -> None:
+    def compile(self, outputs: list[Any], mode: Any = STEP_MODE) -> None:
         """Make these outputs (graphs of `own` and `held`) the ones that a call returns."""
         self.function: Any = pytensor.function(
-            [*self.own, *self.held], outputs, mode=STEP_MODE, on_unused_input="ignore"
+            [*self.own, *self.held], outputs, mode=mode, on_unused_input="ignore"
         )
         self.function.trust_input = True
 
@@ -112,7 +115,10 @@ class HeldDensity:
         stacked = graph_replace([density], parts, strict=False)
         self.partial = PartialFunction(conditional, stacked, [vector])
         total: Any = self.partial.outputs[0]
-        self.partial.compile([total, pt.grad(total, vector)])
+        self.partial.prepare(point)
+        largest = max((np.size(v) for v in self.partial.values), default=0)
+        mode = "NUMBA" if largest >= WORTH_COMPILING else STEP_MODE
+        self.partial.compile([total, pt.grad(total, vector)], mode)
 
     def prepare(self, point: Point) -> None:
         """Take in everything that does not move."""
