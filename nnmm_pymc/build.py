@@ -26,6 +26,7 @@ from nnmm_pymc.distributions import MarkerEffects, genetic_value
 from nnmm_pymc.edges import FunctionEdge, MarkerEdge, Node, ParentEdge, RandomEdge, node_called
 from nnmm_pymc.effects import create_effects, create_smooth_effects
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.formula import SHAPES
 from nnmm_pymc.likelihood import add_likelihood
 from nnmm_pymc.node_priors import (
     column_scale,
@@ -175,7 +176,11 @@ def _node(node: Node, nodes: list[Node], values: dict[str, Any], individuals: pd
         mean = mean + _by_row(node, value)
     if exact:
         return pm.Deterministic(node.name, mean, dims=("individual", node.dim))
-    return add_likelihood(node, mean, variance, individuals)
+    shape: Any = None
+    if (word := SHAPES.get(node.equation.family)) is not None:
+        shape = _parameter(priors[word], f"{node.name}_{word}", (node.dim,))
+        shape = shape + np.zeros(len(node.columns))
+    return add_likelihood(node, mean, variance, individuals, shape)
 
 
 def _by_row(node: Node, value: Any) -> Any:

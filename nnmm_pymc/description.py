@@ -13,6 +13,7 @@ from nnmm_pymc.covariates import Covariate
 from nnmm_pymc.data.names import name_text
 from nnmm_pymc.edges import FunctionEdge, Node, RandomEdge, node_called
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.formula import SHAPES
 from nnmm_pymc.node_priors import column_scale, node_function
 
 __all__ = [
@@ -161,6 +162,8 @@ def parameter_names(nodes: list[NodeDescription]) -> list[str]:
         names += [r.variance for r in node.random.values()]
         if node.categories is not None:
             names.append(f"{node.name}_cutpoints")
+        if node.family in SHAPES:
+            names.append(f"{node.name}_{SHAPES[node.family]}")
         if node.intercept:
             names.append(f"{node.name}_Intercept")
     return names

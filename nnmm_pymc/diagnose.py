@@ -157,7 +157,8 @@ def _output_rows(result: xr.DataTree) -> dict[str, float]:
     if "genetic_values" not in result.children:
         return {}
     values = result["genetic_values"].dataset
-    return {str(n)[:-6]: float(values[n].max()) for n in values if str(n).endswith("_r_hat")}
+    names = sorted(str(n) for n in values if str(n).endswith("_r_hat"))
+    return {name[:-6]: float(values[name].max()) for name in names}
 
 
 def _marker_rows(result: xr.DataTree) -> dict[str, tuple[float, str]]:

@@ -1,4 +1,4 @@
-"""Phenotypes that are not Gaussian: what their values may be, and the scale of what lies behind.
+r"""Phenotypes that are not Gaussian: what their values may be, and the scale of what lies behind.
 
 Behind each value stands a liability l that is Gaussian given everything else, so that all terms of
 an equation mean the same whatever the family:
@@ -7,7 +7,13 @@ an equation mean the same whatever the family:
   Assoc 88:669);
 - ``"ordinal"``: ordered categories, between unknown cutpoints of which the first is 0;
 - ``"poisson"``: a count with mean exp(l), the residual variance being overdispersion;
-- ``"censored"``: l itself, of which some records only say that it lies between bounds.
+- ``"negative_binomial"``: a count with mean m = exp(l) and variance :math:`m + \phi m^2`. The
+  dispersion :math:`\phi` and the residual variance say nearly the same; give one a prior, or
+  the residual variance a number, where it matters which;
+- ``"censored"``: l itself, of which some records only say that it lies between bounds;
+- ``"student_t"``: l itself, with residuals of a t distribution: normal given a precision of its own
+  for each, :math:`w \sim \mathrm{Gamma}(\nu/2, \nu/2)` (Geweke 1993, J Appl Econom 8:S19), and
+  scaled so that the residual variance is what it is called, whatever :math:`\nu > 2` is.
 """
 
 from __future__ import annotations
@@ -23,10 +29,11 @@ from nnmm_pymc.data.records import RecordTable
 from nnmm_pymc.edges import Node
 from nnmm_pymc.errors import InputError
 
-__all__ = ["THRESHOLD", "check_family", "code_values", "liability_scale"]
+__all__ = ["COUNTS", "THRESHOLD", "check_family", "check_tails", "code_values", "liability_scale"]
 
 #: Families whose residual variance is 1.
 THRESHOLD = ("bernoulli", "ordinal")
+COUNTS = ("poisson", "negative_binomial")
 
 
 def code_values(node: Node, layers: Mapping[str, Any], individuals: pd.Index) -> None:
@@ -42,7 +49,7 @@ def code_values(node: Node, layers: Mapping[str, Any], individuals: pd.Index) ->
     where = f"Equation {node.equation.formula!r}, family {family!r}"
     if family == "bernoulli" and not np.isin(known, (0.0, 1.0)).all():
         raise InputError(f"{where}: values must be 0 or 1, not {_first(known, (0.0, 1.0))}.")
-    if family == "poisson" and not ((known >= 0) & (known == np.round(known))).all():
+    if family in COUNTS and not ((known >= 0) & (known == np.round(known))).all():
         raise InputError(f"{where}: values must be counts 0, 1, 2, ...; correct the column.")
     if family == "ordinal":
         node.categories = np.unique(known)
@@ -99,8 +106,30 @@ def check_family(node: Node) -> None:
         raise InputError(f"{where}: only a trait that nothing depends on can have another family.")
     if equation.family in THRESHOLD and "residual_variance" in equation.priors:
         raise InputError(f"{where}: the residual variance is 1; leave out its prior.")
-    if equation.family in (*THRESHOLD, "poisson") and equation.weights is not None:
+    if equation.family in (*THRESHOLD, *COUNTS) and equation.weights is not None:
         raise InputError(f"{where}: weights are those of Gaussian values; leave them out.")
+
+
+def check_tails(node: Node) -> None:
+    """Refuse what residuals of a t cannot have: terms of markers, and a variance without end.
+
+    Raises
+    ------
+    InputError
+    """
+    equation = node.equation
+    if equation.family != "student_t":
+        return
+    where = f"Equation {equation.formula!r}, family 'student_t'"
+    if node.markers:
+        raise InputError(
+            f"{where}: the precisions of the individuals differ, so the markers of "
+            f"{node.markers[0].label!r} cannot be swept; give a layer with a pedigree or a "
+            "precision matrix instead, such as the inverse of a genomic relationship."
+        )
+    df = equation.priors.get("df")
+    if isinstance(df, int | float | list | np.ndarray) and np.min(df) <= 2:
+        raise InputError(f"{where}: df is {df}; the variance needs more than 2.")
 
 
 def liability_scale(node: Node) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +138,7 @@ def liability_scale(node: Node) -> tuple[np.ndarray, np.ndarray]:
     The residual variance of 1 of a threshold model is half of their variance.
     """
     values, family = node.observed, node.equation.family
-    if family == "poisson":
+    if family in COUNTS:
         logs = np.log(values + 0.5)
         return np.nanmean(logs, axis=0), np.maximum(np.nanstd(logs, axis=0), 0.1)
     above = np.nanmean(values > 0, axis=0, where=~np.isnan(values))

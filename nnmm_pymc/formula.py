@@ -36,7 +36,17 @@ __all__ = [
 #: Activations known by name in a formula; ``scale`` standardises by the observed mean and sd.
 ACTIVATIONS = ("identity", "tanh", "sigmoid", "relu", "leaky_relu")
 #: Likelihoods by name.
-FAMILIES = ("gaussian", "bernoulli", "ordinal", "poisson", "censored")
+FAMILIES = (
+    "gaussian",
+    "student_t",
+    "bernoulli",
+    "ordinal",
+    "poisson",
+    "negative_binomial",
+    "censored",
+)
+#: What a family has to estimate beside its residual variance, as priors name it.
+SHAPES = {"student_t": "df", "negative_binomial": "dispersion"}
 
 #: Terms of the largest equation: the time that formulae takes grows with their square.
 MOST_TERMS = 2000
@@ -110,7 +120,11 @@ class Equation:
     family : str
         Likelihood of the left side (`nnmm_pymc.families`): ``"gaussian"``; and for traits that
         nothing depends on ``"bernoulli"`` (0 and 1), ``"ordinal"`` (ordered categories),
-        ``"poisson"`` (counts) and ``"censored"``. The terms act on a Gaussian liability.
+        ``"poisson"`` and ``"negative_binomial"`` (counts), and ``"censored"``, whose terms act on
+        a Gaussian liability; or ``"student_t"``, residuals with heavy tails, so that single odd
+        values do little harm (without marker terms). Priors may be given of the ``"dispersion"``
+        phi of a negative binomial, whose variance is ``m + phi m^2`` at mean m, and of the
+        degrees of freedom ``"df"`` of a t, above 2.
     weights : str, optional
         Column of known weights, such as the number of measurements a value is the mean of: the
         residual variance of a value is the parameter over its weight.
@@ -167,6 +181,7 @@ class Equation:
         object.__setattr__(self, "connections", _lasting(self.connections))
         known = {"Intercept", "residual_variance", *(t.label for t in self.terms)}
         known |= {name for term in self.terms for name in term.names}
+        known |= {SHAPES[self.family]} if self.family in SHAPES else set()
         for key in self.priors:
             if key not in known:
                 raise InputError(

@@ -10,12 +10,15 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from nnmm_pymc.edges import Node
+from nnmm_pymc.families import COUNTS
 from nnmm_pymc.steps.bounds import Liability, register_liability
 
 __all__ = ["add_likelihood"]
 
 
-def add_likelihood(node: Node, mean: Any, variance: Any, individuals: pd.Index) -> Any:
+def add_likelihood(
+    node: Node, mean: Any, variance: Any, individuals: pd.Index, shape: Any = None
+) -> Any:
     """Variables of a node's cells around their means, with residual variances by column.
 
     Parameters
@@ -24,6 +27,8 @@ def add_likelihood(node: Node, mean: Any, variance: Any, individuals: pd.Index) 
     mean : (row, column) expression
     variance : (column,) expression
     individuals : pandas.Index
+    shape : (column,) expression, optional
+        Degrees of freedom of a t, dispersion of a negative binomial.
 
     Returns
     -------
@@ -34,8 +39,10 @@ def add_likelihood(node: Node, mean: Any, variance: Any, individuals: pd.Index) 
     if node.weights is not None:
         sd = sd / np.sqrt(node.weights)[:, None]
     present = ~np.isnan(node.observed)
-    if node.equation.family != "gaussian":
-        return _liabilities(node, mean, sd, present, individuals)
+    if node.equation.family == "student_t":
+        sd = sd * _tails(node, shape, present, individuals)
+    elif node.equation.family != "gaussian":
+        return _liabilities(node, mean, sd, present, individuals, shape)
     if present.all():
         dims = (node.row_dim, node.dim)
         return pm.Normal(node.name, mean, sd, observed=node.observed, dims=dims)
@@ -57,15 +64,32 @@ def add_likelihood(node: Node, mean: Any, variance: Any, individuals: pd.Index) 
     return pm.Deterministic(node.name, values, dims=(node.row_dim, node.dim))
 
 
-def _liabilities(node: Node, mean: Any, sd: Any, present: np.ndarray, individuals: pd.Index) -> Any:
+def _tails(node: Node, df: Any, present: np.ndarray, individuals: pd.Index) -> Any:
+    """What standard deviations of a t are multiplied by, given a precision for each cell."""
+    name, (rows, columns) = f"{node.name}_precision", np.nonzero(present)
+    _add_cells(f"{name}_cell", node, rows, columns, individuals)
+    half = 0.5 * df[columns]
+    precision = pm.Gamma(name, half, half, dims=f"{name}_cell")
+    factor = pt.sqrt((1.0 - 1.0 / half) / precision)
+    return pt.set_subtensor(pt.ones(present.shape)[rows, columns], factor)
+
+
+def _liabilities(
+    node: Node, mean: Any, sd: Any, present: np.ndarray, individuals: pd.Index, shape: Any
+) -> Any:
     """Gaussian liabilities of the cells, and what is observed of them (`nnmm_pymc.families`)."""
     family, name = node.equation.family, f"{node.name}_liability"
     if node.bounds is not None:
         return _censored(node, mean, sd, present, individuals)
     liability = _cell_variable(name, node, mean, sd, present, individuals, None)
     values, dim = node.observed[present], f"{name}_cell"
-    if family == "poisson":
-        pm.Poisson(f"{node.name}_observed", pt.exp(liability), observed=values, dims=dim)
+    if family in COUNTS:
+        name_observed, count = f"{node.name}_observed", pt.exp(liability)
+        if family == "poisson":
+            pm.Poisson(name_observed, count, observed=values, dims=dim)
+        else:
+            size = 1.0 / shape[np.nonzero(present)[1]]
+            pm.NegativeBinomial(name_observed, mu=count, alpha=size, observed=values, dims=dim)
         unbounded = np.full(len(values), -np.inf), np.full(len(values), np.inf)
         register_liability(pm.modelcontext(None), Liability(name, *unbounded, count=True))
         return liability
@@ -126,6 +150,18 @@ def _censored(node: Node, mean: Any, sd: Any, present: np.ndarray, individuals: 
     return values
 
 
+def _add_cells(
+    dim: str, node: Node, rows: np.ndarray, columns: np.ndarray, individuals: pd.Index
+) -> None:
+    """The coordinate of some cells: their individual, and column where there are several."""
+    single, names = len(node.columns) == 1, node.row_names(individuals)
+    labels = [
+        names[r] if single else f"{names[r]}:{node.columns[c]}"
+        for r, c in zip(rows, columns, strict=True)
+    ]
+    pm.modelcontext(None).add_coord(dim, labels)
+
+
 def _cell_variable(
     name: str,
     node: Node,
@@ -137,13 +173,8 @@ def _cell_variable(
 ) -> Any:
     """Normal variable of some cells, individual by individual; their labels are its coordinate."""
     rows, columns = np.nonzero(cells)
-    single, names = len(node.columns) == 1, node.row_names(individuals)
-    labels = [
-        names[r] if single else f"{names[r]}:{node.columns[c]}"
-        for r, c in zip(rows, columns, strict=True)
-    ]
     dim = f"{name}_cell"
-    pm.modelcontext(None).add_coord(dim, labels)
+    _add_cells(dim, node, rows, columns, individuals)
     whole_rows = np.array_equal(
         cells, np.repeat(cells.any(axis=1), cells.shape[1]).reshape(cells.shape)
     )

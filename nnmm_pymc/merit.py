@@ -33,6 +33,7 @@ from nnmm_pymc.description import (
     read_description,
 )
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.family_draws import tail_variance
 from nnmm_pymc.functions import NodeFunction
 from nnmm_pymc.level_draws import level_means, level_spread, member_positions
 
@@ -342,8 +343,9 @@ def phenotype_draws(
                 out = function.evaluate(at, own)
                 weights = batch.parameters[described.weights][d]
                 mean[d] += out @ weights.reshape(-1, len(node.columns))
-        sd = np.sqrt(noise_variance(node, batch, n, designs))
-        value = mean + sd * rng.standard_normal(mean.shape)
+        variance = noise_variance(node, batch, n, designs)
+        variance += tail_variance(node, batch, mean.shape, rng)
+        value = mean + np.sqrt(variance) * rng.standard_normal(mean.shape)
         if node.name in observed:
             value = np.where(np.isnan(observed[node.name]), value, observed[node.name])
         values[node.name] = value

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pymc as pm
 
 from nnmm_pymc.activations import NUMPY_ACTIVATIONS
 from nnmm_pymc.alphabet import RRBLUP, MarkerGroups, MarkerPrior
@@ -13,7 +14,8 @@ from nnmm_pymc.data import MISSING, Genotypes
 from nnmm_pymc.defaults import EffectData, complete, variance_prior
 from nnmm_pymc.edges import FunctionEdge, MarkerEdge, Node, ParentEdge, RandomEdge, node_called
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.families import THRESHOLD, liability_scale
+from nnmm_pymc.families import COUNTS, THRESHOLD, liability_scale
+from nnmm_pymc.formula import SHAPES
 from nnmm_pymc.functions import NodeFunction
 from nnmm_pymc.priors import Prior
 
@@ -45,6 +47,7 @@ def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
     - variance of random effects: Gamma(1/2, 1/V), the square of a half-normal standard deviation,
       with mean V/2 (a small variance is not excluded, as an inverse gamma would); V over the mean
       square of its covariate for a random slope;
+    - degrees of freedom of a t: 2 + Gamma(2, 0.1), mean 22; dispersion of counts: Exponential(1);
     - marker effects, and weights with a prior of marker effects: see `MarkerPrior`.
     """
     given = _given(node)
@@ -83,6 +86,9 @@ def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
     else:
         default = variance_prior(0.5 * variance)
         priors["residual_variance"] = given.get("residual_variance", default)
+    shape = SHAPES.get(node.equation.family)
+    if shape is not None:
+        priors[shape] = given.get(shape, _SHAPE_PRIORS[shape])
     for random in node.random:
         rate = max(random.mean_square, 1e-12) / variance
         default = Prior("Gamma", alpha=0.5, beta=rate)
@@ -91,6 +97,13 @@ def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
         prior = given.get(edge.label, RRBLUP())
         priors[edge.label] = _completed(prior, marker_data(edge, node), node)
     return priors
+
+
+def _df(name: str, dims: tuple[str, ...]) -> Any:
+    return 2.0 + pm.Gamma(f"{name}_excess", alpha=2.0, beta=0.1, dims=dims)
+
+
+_SHAPE_PRIORS = {"df": _df, "dispersion": Prior("Exponential", lam=1.0)}
 
 
 def _of_variance(prior: Any, edge: RandomEdge, node: Node) -> Any:
@@ -193,7 +206,7 @@ def column_scale(node: Node) -> tuple[np.ndarray, np.ndarray]:
 
     Of a family with liabilities, those of the liabilities (`liability_scale`).
     """
-    if node.equation.family in (*THRESHOLD, "poisson"):
+    if node.equation.family in (*THRESHOLD, *COUNTS):
         return liability_scale(node)
     with np.errstate(all="ignore"):
         count = (~np.isnan(node.observed)).sum(axis=0)

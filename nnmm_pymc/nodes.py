@@ -19,7 +19,7 @@ from nnmm_pymc.data.precision import Precision
 from nnmm_pymc.data.records import RecordTable
 from nnmm_pymc.edges import Node
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.families import check_family, code_values
+from nnmm_pymc.families import check_family, check_tails, code_values
 from nnmm_pymc.formula import Equation
 from nnmm_pymc.grouping import check_levels, is_random, table_of
 from nnmm_pymc.record_rows import (
@@ -87,6 +87,7 @@ def resolve(
         check_family(node)
         add_right_side(node, nodes, {**layers, **genotypes}, individuals)
         check_connections_used(node)
+        check_tails(node)
     _mark_latent(nodes, len(individuals))
     check_levels(nodes, individuals)
     for node in nodes:

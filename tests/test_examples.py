@@ -50,11 +50,24 @@ def check_shared_regions(printed: str, folder: Path) -> None:
     assert shared > plain + 0.1
 
 
+def check_records(printed: str, folder: Path) -> None:
+    for component in ("ped", "1|herd", "1|cow", "residual"):
+        true, _, low, high, _ = numbers(printed, component)
+        assert low < true < high
+    _, _, low, high, true = numbers(printed, " milk")
+    assert low < true < high
+    known, sires, young = (numbers(printed, group) for group in ("cows ", "sires ", "young "))
+    assert known[1] > young[1]
+    for _, reliability, squared in (known, sires, young):
+        assert abs(reliability - squared) < 0.2
+
+
 CHECKS = {
     "01_first_network": check_first_network,
     "02_annotated_inclusion": check_annotated_inclusion,
     "03_allele_frequency": check_allele_frequency,
     "04_shared_regions": check_shared_regions,
+    "05_records": check_records,
 }
 
 

@@ -1,4 +1,4 @@
-"""Binary, ordinal, count and censored traits: their liabilities, steps and predictions."""
+"""Binary, ordinal, count, censored and heavy-tailed traits: densities, steps and predictions."""
 
 import numpy as np
 import pandas as pd
@@ -6,6 +6,10 @@ import pytest
 from scipy import stats
 
 import nnmm_pymc as nn
+from nnmm_pymc.description import describe
+from nnmm_pymc.family_draws import observed_values, tail_variance
+from nnmm_pymc.merit import Batch
+from nnmm_pymc.simulation.pedigree import simulate_pedigree
 from nnmm_pymc.steps.bounds import truncated_normal
 from nnmm_pymc.steps.liability import LiabilityGibbs
 
@@ -15,7 +19,11 @@ EQUATIONS = {
     "ordinal": nn.Equation("score ~ 1 + x + (1|herd)", family="ordinal"),
     "poisson": nn.Equation("count ~ 1 + x + (1|herd)", family="poisson"),
     "censored": nn.Equation("days ~ 1 + x + (1|herd)", family="censored", bounds=("low", "high")),
+    "negative_binomial": nn.Equation("many ~ 1 + x + (1|herd)", family="negative_binomial"),
+    "student_t": nn.Equation("tailed ~ 1 + x + (1|herd)", family="student_t"),
 }
+LOG_PRECISION = "tailed_precision_log__"
+WITHOUT_BOUNDS = ("poisson", "negative_binomial", "student_t")
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +40,8 @@ def records():
         days=np.where(liability < 1, liability, np.nan),
         low=np.where(liability < 1, np.nan, 1.0),
         high=np.where((liability > 1) & (liability < 2), 2.0, np.nan),
+        many=rng.poisson(np.exp(0.5 * liability + 1) * rng.gamma(3, 1 / 3, 120)).astype(float),
+        tailed=liability + rng.standard_t(3, 120),
     )
 
 
@@ -61,7 +71,7 @@ def test_liabilities_are_drawn_from_the_density_of_the_model(records, family):
     assert np.isfinite(logp(point))
     table = nn.check_conditionals(network(records, family), points=1)
     assert table["ok"].fillna(True).all()
-    if family == "poisson":
+    if family in WITHOUT_BOUNDS:
         return
     step = next(s for s in plan.compound.methods if isinstance(s, LiabilityGibbs))
     name, gaps = step.liability.name, step.liability.gaps
@@ -102,16 +112,92 @@ def test_traits_are_fitted_and_predicted_as_they_are_observed(records, family, t
     result = own.fit(draws=100, tune=60, **OPTIONS)
     trait = own.equations[0].left[0]
     slope = result["posterior"][f"{trait}_x"].to_numpy()
-    true = 0.4 if family == "poisson" else 0.8
+    true = 0.4 if family in ("poisson", "negative_binomial") else 0.8
     assert abs(slope.mean() - true) < 4 * slope.std()
     table = own.predict(result, covariates=records[["x", "herd"]])
     assert np.isfinite(table["prediction"]).all()
     shown = {"bernoulli": (0, 1), "ordinal": (0, 30), "poisson": (0, 100), "censored": (-9, 9)}
+    shown |= {"negative_binomial": (0, 200), "student_t": (-9, 9)}
     assert table["prediction"].between(*shown[family]).all()
     assert np.corrcoef(table["prediction"], records["x"])[0, 1] > 0.5
     nn.save(result, tmp_path)
     again = nn.predict_network(nn.load(tmp_path), covariates=records[["x", "herd"]])
     pd.testing.assert_frame_equal(again, table)
+
+
+def test_residuals_of_a_t_have_its_density_once_their_precisions_are_integrated_out(records):
+    given = {"df": 5, "residual_variance": 2.0}
+    equation = nn.Equation("tailed ~ 1 + x", family="student_t", priors=given)
+    model = nn.Network(nn.Layer("pheno", records), equation).model
+    point = model.initial_point() | {"tailed_Intercept": np.array([0.3])}
+    cells = [model["tailed_precision"], model["tailed"]]
+    logp = model.compile_logp(vars=cells, sum=False, mode="FAST_COMPILE")
+    grid = np.linspace(-25, 5, 1501)
+    joint = [
+        np.exp(sum(np.ravel(part) for part in logp(point | {LOG_PRECISION: np.full(120, at)})))
+        for at in grid
+    ]
+    mean = 0.3 + records["x"] * point["tailed_x"].item()
+    wanted = stats.t.pdf(records["tailed"], 5, mean, np.sqrt(2.0 * 3 / 5))
+    np.testing.assert_allclose(np.trapezoid(joint, grid, axis=0), wanted, rtol=1e-5)
+
+
+def test_counts_have_the_mean_and_dispersion_of_a_negative_binomial(records):
+    equation = nn.Equation("many ~ 1", family="negative_binomial", priors={"dispersion": 0.4})
+    model = nn.Network(nn.Layer("pheno", records), equation).model
+    liability = np.random.default_rng(3).normal(size=120)
+    point = model.initial_point() | {"many_liability": liability}
+    logp = model.compile_logp(vars=model["many_observed"], sum=False, mode="FAST_COMPILE")
+    mean = np.exp(liability)
+    wanted = stats.nbinom.logpmf(records["many"], 1 / 0.4, 1 / (1 + 0.4 * mean))
+    np.testing.assert_allclose(logp(point)[0], wanted, rtol=1e-8)
+    assert stats.nbinom.var(1 / 0.4, 1 / (1 + 0.4 * 3)) == pytest.approx(3 + 0.4 * 3**2)
+
+
+def test_predictions_are_drawn_from_the_family(records):
+    rng = np.random.default_rng(4)
+    network_of = {
+        "df": nn.Equation("tailed ~ 1", family="student_t"),
+        "dispersion": nn.Equation("many ~ 1", family="negative_binomial"),
+    }
+    tailed, many = (
+        describe(nn.Network(nn.Layer("pheno", records), equation).nodes)[0]
+        for equation in network_of.values()
+    )
+    parameters = {"tailed_df": 4.0, "tailed_residual_variance": 2.0, "many_dispersion": 0.4}
+    batch = Batch(np.arange(2), {k: np.full((2, 1), v) for k, v in parameters.items()}, {})
+    variance = 2.0 + tail_variance(tailed, batch, (2, 20_000, 1), rng)
+    residual = np.sqrt(variance) * rng.normal(size=variance.shape)
+    assert stats.kstest(residual.ravel(), stats.t(4, 0, 1.0).cdf).pvalue > 0.01
+    assert stats.kstest(residual.ravel(), stats.norm(0, np.sqrt(2)).cdf).pvalue < 1e-6
+    counts = observed_values(many, batch, np.full((2, 20_000, 1), np.log(3.0)), rng)
+    assert counts.mean() == pytest.approx(3.0, rel=0.03)
+    assert counts.var() == pytest.approx(3 + 0.4 * 3**2, rel=0.06)
+
+
+def test_a_few_wild_values_do_little_harm_under_a_t(records):
+    wild = records.assign(tailed=0.8 * records["x"] + 0.2 * np.sin(np.arange(120)))
+    wild.loc[wild["x"].nlargest(4).index, "tailed"] = -30.0
+    slope = {}
+    for family in ("gaussian", "student_t"):
+        own = nn.Network(nn.Layer("pheno", wild), nn.Equation("tailed ~ 1 + x", family=family))
+        result = own.fit(draws=100, tune=100, **OPTIONS)
+        slope[family] = result["posterior"]["tailed_x"].to_numpy().mean()
+    assert slope["gaussian"] < 0
+    assert slope["student_t"] == pytest.approx(0.8, abs=0.1)
+
+
+def test_counts_have_markers_and_a_t_has_a_pedigree_but_no_markers(records):
+    genotypes = nn.simulate(120, 30, 2, random_seed=1).genotypes.set_axis(records.index)
+    layers = [nn.Layer("geno", genotypes), nn.Layer("pheno", records)]
+    counts = nn.Network(layers, nn.Equation("many ~ 1 + geno", family="negative_binomial"))
+    assert nn.check_conditionals(counts, points=1)["ok"].fillna(True).all()
+    with pytest.raises(nn.InputError, match="cannot be swept; give a layer with a pedigree"):
+        nn.Network(layers, nn.Equation("tailed ~ 1 + geno", family="student_t"))
+    rows = simulate_pedigree(120, np.random.default_rng(1), generations=2, n_sires=4, n_dams=8)
+    layers = [nn.Layer("ped", rows), nn.Layer("pheno", records.set_axis(rows["individual"]))]
+    own = nn.Network(layers, nn.Equation("tailed ~ 1 + ped", family="student_t"))
+    assert nn.check_conditionals(own, points=1)["ok"].fillna(True).all()
 
 
 def test_a_binary_trait_has_markers_and_a_pedigree(records):
@@ -141,6 +227,9 @@ def test_an_equation_with_a_family_is_saved_and_loaded(records, tmp_path):
         ("days ~ 1 + x", {"family": "censored"}, "needs bounds"),
         ("days ~ 1 + x", {"family": "gaussian", "bounds": ("low", "high")}, "and no other"),
         ("days ~ 1", {"family": "censored", "bounds": ("high", "low")}, "must be below"),
+        ("many ~ 1", {"family": "poisson", "priors": {"dispersion": 1.0}}, "none of its terms"),
+        ("x ~ 1", {"family": "negative_binomial"}, "must be counts"),
+        ("x ~ 1", {"family": "student_t", "priors": {"df": 2}}, "needs more than 2"),
         ("binary ~ 1 + x", {"family": "cauchy"}, "'cauchy' is not known"),
         (
             "binary ~ 1",

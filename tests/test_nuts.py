@@ -10,10 +10,11 @@ from nnmm_pymc.kernels.nuts import nuts_draw
 MEAN, VARIANCE, TRAIT, TRAIT_VARIANCE = 0.8, 0.5, 1.5, 0.25
 
 
-def one_cell(code=1):
+def one_cell(code=1, factor=None):
     """One missing omic z ~ N(0.8, 0.5), a weight w ~ N(0, 1), one trait ~ N(w tanh(z), 0.25).
 
-    A symmetric target could not show a wrong sign; here z and w trade off along a curve.
+    A symmetric target could not show a wrong sign; here z and w trade off along a curve. With a
+    factor the second element is w over it.
     """
     none = np.zeros((0, 1), int)
     layout = (0, 1, none, none, np.array([[1]]), np.ones((1, 1)), np.zeros((1, 1)))
@@ -32,7 +33,9 @@ def one_cell(code=1):
     )
     # fmt: on
     complete = (np.zeros((1, 0, 0)), np.zeros((0, 1)), np.zeros((1, 1, 1)), np.zeros((1, 1)))
-    return layout, priors, held, rows, complete
+    index = np.zeros((0, 0), int) if factor is None else np.array([[1]])
+    whitening = (index, np.full((len(index), *[len(index)] * 2), factor or 0.0))
+    return layout, priors, held, rows, complete, whitening
 
 
 def log_density(z, w):
@@ -49,17 +52,20 @@ def grid_moments(functions):
     return [np.sum(f(z, w) * weight) / weight.sum() for f in functions]
 
 
-def test_density_and_gradient():
-    data, gradient = one_cell(), np.empty(2)
+@pytest.mark.parametrize("factor", [None, -2.5])
+def test_density_and_gradient(factor):
+    data, gradient = one_cell(factor=factor), np.empty(2)
+    scale = np.array([1.0, factor or 1.0])
+
+    def target(q):
+        return log_density(*(scale * q))
+
     q, other = np.array([0.4, 1.2]), np.array([-0.7, 0.3])
     here, there = network_density(q, gradient, data), network_density(other, np.empty(2), data)
-    assert here - there == pytest.approx(log_density(*q) - log_density(*other), rel=1e-12)
-    step = 1e-6
-    for i in range(2):
-        up, down = q.copy(), q.copy()
-        up[i] += step
-        down[i] -= step
-        slope = (log_density(*up) - log_density(*down)) / (2 * step)
+    assert here - there == pytest.approx(target(q) - target(other), rel=1e-12)
+    np.testing.assert_array_equal(q, [0.4, 1.2])
+    for i, step in enumerate(1e-6 * np.eye(2)):
+        slope = (target(q + step) - target(q - step)) / 2e-6
         assert gradient[i] == pytest.approx(slope, rel=1e-6)
 
 
