@@ -28,6 +28,10 @@ PRIORS = {
     "BayesC": nn.BayesC(),
     "BayesL": nn.BayesL(),
     "BayesR": nn.BayesR(),
+    # Few markers have effects: by default it does not converge in these draws.
+    "BayesR sparse": nn.BayesR(
+        class_probabilities=nn.Prior("Dirichlet", a=[96.0, 3.86, 2.43, 1.71])
+    ),
     "GBLUP": nn.GBLUP(),
     "Horseshoe": nn.Horseshoe(),
 }

@@ -33,8 +33,6 @@ __all__ = [
 
 #: Degrees of freedom of the scaled inverse chi-square priors of variances.
 VARIANCE_DF = 5.0
-#: Guess of the share of the markers with an effect under BayesR.
-SLAB_SHARE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +161,7 @@ def _(prior: BayesR, data: EffectData) -> BayesR:
     n_classes = 1 + len(prior.class_variances)
     given = prior.class_probabilities
     if given is None:
-        given = Prior("Dirichlet", a=_sparse_classes(n_classes, len(data.variances)).tolist())
+        given = Prior("Dirichlet", a=[1.0] * n_classes)
         prior = replace(prior, class_probabilities=given)
     if prior.slab_variance is not None:
         return prior
@@ -180,13 +178,6 @@ def _(prior: BayesR, data: EffectData) -> BayesR:
         )
     share = mean[..., 1:] @ np.array(prior.class_variances)
     return replace(prior, slab_variance=variance_prior(data.marker_variance / share))
-
-
-def _sparse_classes(n_classes: int, p: int) -> np.ndarray:
-    """Dirichlet of class probabilities; why it is sparse stands at `BayesR`."""
-    halved = 0.5 ** np.arange(n_classes - 1)
-    guess = np.array([1.0 - SLAB_SHARE, *(SLAB_SHARE * halved / halved.sum())])
-    return 1.0 + 0.1 * p * guess
 
 
 @complete.register(Horseshoe)

@@ -643,8 +643,6 @@ def test_defaults_are_those_of_the_docstrings():
     x = genotypes.var(ddof=0).to_numpy()
     v = 0.5 * variance / x.sum()
     n, p = genotypes.shape
-    classes = 1 + 0.1 * p * np.array([0.95, *(0.05 * np.array([4, 2, 1]) / 7)])
-    sparse = classes[1:] @ [0.01, 0.1, 1.0] / classes.sum()
 
     def completed(prior):
         return omics_network(prior, genotypes, omics).priors["omics"]["geno"]
@@ -660,7 +658,7 @@ def test_defaults_are_those_of_the_docstrings():
         (nn.BayesC(), 0.5),
         (nn.BayesC(inclusion=nn.Prior("Beta", alpha=1, beta=3)), 0.25),
         (nn.BayesC(inclusion=0.1), 0.1),
-        (nn.BayesR(), sparse),
+        (nn.BayesR(), (0.01 + 0.1 + 1.0) / 4),
         (nn.BayesR(class_probabilities=[0.7, 0.3], class_variances=(0.5,)), 0.15),
     ]:
         slab = completed(prior).slab_variance
