@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,14 @@ from pymc.distributions.distribution import Continuous, SymbolicRandomVariable, 
 from pymc.distributions.shape_utils import implicit_size_from_params, rv_size_is_none
 from pymc.logprob.abstract import _logprob
 from pymc.pytensorf import normalize_rng_param
-from pytensor.graph.basic import Apply, Variable
-from pytensor.graph.op import Op
-from pytensor.link.numba.dispatch.basic import generate_fallback_impl, numba_funcify
+from pytensor.graph.basic import Variable
 from pytensor.tensor.random.basic import normal, uniform
 from pytensor.tensor.random.utils import normalize_size_param
 
 from nnmm_pymc.alphabet import MarkerPrior
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.genotypes import genetic_values, marker_products
+from nnmm_pymc.opaque import LinearMap
 
 __all__ = ["GenotypeProduct", "MarkerEffects", "MarkerEffectsRV", "genetic_value"]
 
@@ -154,7 +152,7 @@ def _marker_effects_logprob(op, values, rng, size, inclusion, slab_variance, **k
     )
 
 
-class GenotypeProduct(Op):
+class GenotypeProduct(LinearMap):
     """Centred genotypes times marker effects, without a float copy of the genotypes.
 
     Parameters
@@ -170,12 +168,9 @@ class GenotypeProduct(Op):
     def __init__(self, genotypes, transposed: bool = False):
         self.genotypes, self.transposed = genotypes, transposed
 
-    def make_node(self, *inputs: Any) -> Apply:
-        values = pt.as_tensor(inputs[0]).astype("float64")
-        rows = self.genotypes.p if self.transposed else self.genotypes.n
-        return Apply(
-            self, [values], [pt.tensor(dtype="float64", shape=(rows, *values.type.shape[1:]))]
-        )
+    @property
+    def length(self) -> int:
+        return self.genotypes.p if self.transposed else self.genotypes.n
 
     def perform(self, node, inputs, output_storage):
         values = inputs[0].reshape(inputs[0].shape[0], -1)
@@ -190,18 +185,6 @@ class GenotypeProduct(Op):
 
     def pullback(self, inputs, outputs, output_grads):
         return [type(self)(self.genotypes, not self.transposed)(output_grads[0])]
-
-    def infer_shape(self, node, shapes):
-        rows = self.genotypes.p if self.transposed else self.genotypes.n
-        return [(pt.constant(rows, dtype="int64"), *shapes[0][1:])]
-
-
-@numba_funcify.register(GenotypeProduct)
-def _numba_genotype_product(op, node=None, **kwargs):
-    # Already compiled inside; PyTensor need not warn that it calls Python for it.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return generate_fallback_impl(op, node=node, **kwargs)
 
 
 def genetic_value(genotypes, effects):

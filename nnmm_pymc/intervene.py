@@ -21,7 +21,7 @@ from nnmm_pymc.errors import InputError
 from nnmm_pymc.io import read_table
 from nnmm_pymc.mediation import fitted_genotypes
 from nnmm_pymc.merit import Batch, Functions, merit_draws, node_moments
-from nnmm_pymc.summarise import tails
+from nnmm_pymc.summarise import summary, tails
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -107,8 +107,7 @@ def intervene(
             if not average:
                 table.insert(0, "individual", individuals)
             for name, draws in zip(("expected", "change"), both[..., t], strict=True):
-                table[name], table[f"{name}_sd"] = draws.mean(axis=0), draws.std(axis=0)
-                table[f"{name}_lower"], table[f"{name}_upper"] = np.quantile(draws, levels, axis=0)
+                table = table.assign(**summary(draws, levels, name))
             frames.append(table)
     return pd.concat(frames, ignore_index=True)
 

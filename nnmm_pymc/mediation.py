@@ -25,12 +25,10 @@ from nnmm_pymc.description import (
     read_description,
     traits_first,
 )
-from nnmm_pymc.errors import InputError
-from nnmm_pymc.io import read_genotypes
 from nnmm_pymc.marker_matching import match_markers
 from nnmm_pymc.merit import Batch, Functions, NodeMoments, merit_draws
-from nnmm_pymc.prediction import _by_layer, _genotype_layers
-from nnmm_pymc.summarise import tails
+from nnmm_pymc.prediction import genotype_layers, genotypes_by_layer
+from nnmm_pymc.summarise import summary, tails
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,14 +55,8 @@ def fitted_genotypes(result: xr.DataTree, genotypes: Any) -> dict[str, Genotypes
     InputError
         A layer is unknown, lacking or unreadable, or shares no marker with the fit.
     """
-    layers = _genotype_layers(read_description(result))
-    given = {
-        name: read_genotypes(data, drop_constant=False)
-        for name, data in _by_layer(genotypes, "genotype", layers).items()
-    }
-    lacking = sorted(set(layers) - set(given))
-    if lacking:
-        raise InputError(f"The fit needs genotypes of layer {lacking[0]!r} too.")
+    layers = genotype_layers(read_description(result))
+    given = genotypes_by_layer(genotypes, layers)
     individuals = align(given).individuals
     return {name: match_markers(g.take(individuals), result, name) for name, g in given.items()}
 
@@ -187,11 +179,10 @@ def _summary(draws: np.ndarray, levels: tuple[float, float]) -> dict[str, float]
     """Mean, sd and interval of a variance and of its genetic and phenotypic shares."""
     variance, shared, genetic, phenotypic = draws
     share = np.divide(shared, genetic, out=np.zeros_like(shared), where=genetic > 0)
-    row = {}
+    row: dict[str, Any] = {}
     measures = {"variance": variance, "share": share, "heritability": shared / phenotypic}
     for name, values in measures.items():
-        row[name], row[f"{name}_sd"] = values.mean(), values.std()
-        row[f"{name}_lower"], row[f"{name}_upper"] = np.quantile(values, levels)
+        row |= summary(values, levels, name)
     return row
 
 

@@ -19,12 +19,12 @@ from nnmm_pymc.family_draws import observed_values
 from nnmm_pymc.io import read_genotypes, read_table
 from nnmm_pymc.marker_matching import match_markers
 from nnmm_pymc.merit import merit_draws, phenotype_draws
-from nnmm_pymc.summarise import tails
+from nnmm_pymc.summarise import summary, tails
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["overlap", "predict_network"]
+__all__ = ["genotype_layers", "genotypes_by_layer", "overlap", "predict_network"]
 
 
 def predict_network(
@@ -88,8 +88,10 @@ def predict_network(
     """
     nodes = read_description(result)
     levels = tails(probability)
-    layers = _genotype_layers(nodes)
-    given = _read_genotypes(genotypes, layers)
+    layers = genotype_layers(nodes)
+    given = {}
+    if layers or genotypes is not None:
+        given = genotypes_by_layer(genotypes, layers)
     individuals = _individuals(result, given, omics, covariates)
     given = {name: g.take(individuals) for name, g in given.items()}
     observed: dict[str, np.ndarray] = {}
@@ -108,9 +110,8 @@ def predict_network(
     return _predicted(result, matched, individuals, observed, designs, functions, levels, rng)
 
 
-def _read_genotypes(genotypes: Any, layers: list[str]) -> dict[str, Genotypes]:
-    if genotypes is None and not layers:
-        return {}
+def genotypes_by_layer(genotypes: Any, layers: list[str]) -> dict[str, Genotypes]:
+    """Genotypes of every layer of a fit, read; refuses one that is unknown or lacking."""
     given = {
         name: read_genotypes(data, drop_constant=False)
         for name, data in _by_layer(genotypes, "genotype", layers).items()
@@ -168,9 +169,7 @@ def _predicted(
         for k, trait in enumerate(node.columns):
             table = pd.DataFrame({"individual": individuals, "trait": trait})
             for name, draws in (("ebv", m[..., k]), ("prediction", y[..., k])):
-                table[name], table[f"{name}_sd"] = draws.mean(axis=0), draws.std(axis=0)
-                quantiles = np.quantile(draws, levels, axis=0)
-                table[f"{name}_lower"], table[f"{name}_upper"] = quantiles
+                table = table.assign(**summary(draws, levels, name))
             frames.append(table)
     return pd.concat(frames, ignore_index=True)
 
@@ -183,7 +182,7 @@ def overlap(
 ) -> str:
     """How much of what was fitted new data hold, in words; for a fit with one genotype layer."""
     nodes = read_description(result)
-    layers = _genotype_layers(nodes)
+    layers = genotype_layers(nodes)
     if len(layers) != 1:
         raise InputError(
             f"The fit has {len(layers)} genotype layers ({', '.join(layers)}) where one belongs; "
@@ -213,7 +212,8 @@ def overlap(
     return "\n".join(lines)
 
 
-def _genotype_layers(nodes: list[NodeDescription]) -> list[str]:
+def genotype_layers(nodes: list[NodeDescription]) -> list[str]:
+    """Names of the genotype layers of a fit."""
     return sorted({layer for node in nodes for layer in node.markers.values()})
 
 

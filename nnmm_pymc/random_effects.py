@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,13 @@ from pymc.distributions.distribution import Continuous, SymbolicRandomVariable, 
 from pymc.distributions.shape_utils import rv_size_is_none
 from pymc.logprob.abstract import _logprob
 from pymc.pytensorf import normalize_rng_param
-from pytensor.graph.basic import Apply
-from pytensor.graph.op import Op
-from pytensor.link.numba.dispatch.basic import generate_fallback_impl, numba_funcify
 from pytensor.tensor.random.basic import normal
 from pytensor.tensor.random.utils import normalize_size_param
 
 from nnmm_pymc.data.pedigree import Pedigree
 from nnmm_pymc.data.precision import Precision
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.opaque import LinearMap
 
 __all__ = ["LevelValue", "RandomEffects", "RandomEffectsRV", "level_value"]
 
@@ -114,33 +111,8 @@ def _random_effects_logprob(op, values, rng, size, variance, **kwargs):
     return check_parameters(density, pt.all(variance > 0.0), msg="variance > 0")
 
 
-class _Fallback(Op):
-    """An operation that NumPy or a kernel does, also where PyTensor compiles with numba."""
-
-    def make_node(self, *inputs: Any) -> Apply:
-        values = pt.as_tensor(inputs[0]).astype("float64")
-        shape = (self.length, *values.type.shape[1:])
-        return Apply(self, [values], [pt.tensor(dtype="float64", shape=shape)])
-
-    def infer_shape(self, node, shapes):
-        return [(pt.constant(self.length, dtype="int64"), *shapes[0][1:])]
-
-    @property
-    def length(self) -> int:
-        """Rows of what comes out."""
-        raise NotImplementedError
-
-
-@numba_funcify.register(_Fallback)
-def _numba_fallback(op, node=None, **kwargs):
-    # Already compiled inside; PyTensor need not warn that it calls Python for it.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return generate_fallback_impl(op, node=node, **kwargs)
-
-
-class Coloured(_Fallback):
-    """Effects with a precision matrix from independent standard normal numbers."""
+class _OfPrecision(LinearMap):
+    """A map of the effects that a precision matrix is of."""
 
     __props__ = ("precision",)
 
@@ -150,22 +122,17 @@ class Coloured(_Fallback):
     @property
     def length(self) -> int:
         return self.precision.n
+
+
+class Coloured(_OfPrecision):
+    """Effects with a precision matrix from independent standard normal numbers."""
 
     def perform(self, node, inputs, output_storage):
         output_storage[0][0] = np.ascontiguousarray(self.precision.coloured(inputs[0]))
 
 
-class PrecisionProduct(_Fallback):
+class PrecisionProduct(_OfPrecision):
     """Precision matrix times effects; its own gradient, being symmetric."""
-
-    __props__ = ("precision",)
-
-    def __init__(self, precision: Precision):
-        self.precision = precision
-
-    @property
-    def length(self) -> int:
-        return self.precision.n
 
     def perform(self, node, inputs, output_storage):
         output_storage[0][0] = np.ascontiguousarray(self.precision.matrix @ inputs[0])
@@ -174,7 +141,7 @@ class PrecisionProduct(_Fallback):
         return [self(output_grads[0])]
 
 
-class LevelValue(_Fallback):
+class LevelValue(LinearMap):
     """The effect of each individual's level, times a number of its own.
 
     Parameters

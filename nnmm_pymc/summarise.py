@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -10,7 +12,22 @@ from nnmm_pymc.description import NodeDescription, read_description, traits_firs
 from nnmm_pymc.diagnose import moment_rhat
 from nnmm_pymc.errors import InputError
 
-__all__ = ["breeding_values", "heritability", "marker_effects", "tails", "weights"]
+__all__ = ["breeding_values", "heritability", "marker_effects", "summary", "tails", "weights"]
+
+
+def summary(draws: np.ndarray, levels: tuple[float, float], name: str = "") -> dict[str, Any]:
+    """Mean, sd and interval of draws (draw, ...) as columns: mean, sd, lower, upper.
+
+    With a name they are called name, name_sd, name_lower, name_upper.
+    """
+    lower, upper = np.quantile(draws, levels, axis=0)
+    of = f"{name}_" if name else ""
+    return {
+        name or "mean": draws.mean(axis=0),
+        f"{of}sd": draws.std(axis=0),
+        f"{of}lower": lower,
+        f"{of}upper": upper,
+    }
 
 
 def tails(probability: float) -> tuple[float, float]:
@@ -183,18 +200,8 @@ def heritability(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
         draws = values[f"{node.name}_heritability"]
         genetic = values[f"{node.name}_genetic_variance"]
         for k, column in enumerate(node.columns):
-            h = draws.to_numpy()[..., k].ravel()
-            lower, upper = np.quantile(h, levels)
-            rows.append(
-                {
-                    "trait": column,
-                    "mean": h.mean(),
-                    "sd": h.std(),
-                    "lower": lower,
-                    "upper": upper,
-                    "genetic_variance": float(genetic.to_numpy()[..., k].mean()),
-                }
-            )
+            row = {"trait": column, **summary(draws.to_numpy()[..., k].ravel(), levels)}
+            rows.append(row | {"genetic_variance": float(genetic.to_numpy()[..., k].mean())})
     return pd.DataFrame(rows)
 
 
@@ -228,6 +235,6 @@ def weights(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
             for j, k in np.argwhere(connected):
                 w = draws[:, j, k]
                 omic = nodes[parent.node].columns[parent.columns[j]]
-                summary = (w.mean(), w.std(), *np.quantile(w, levels), np.mean(w != 0.0))
-                rows.append((node.columns[k], omic, *summary))
+                row = {"trait": node.columns[k], "omic": omic, **summary(w, levels)}
+                rows.append(row | {"pip": np.mean(w != 0.0)})
     return pd.DataFrame(rows, columns=["trait", "omic", "mean", "sd", "lower", "upper", "pip"])

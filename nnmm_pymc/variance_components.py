@@ -9,7 +9,7 @@ import pandas as pd
 
 from nnmm_pymc.description import NodeDescription, read_description, traits_first
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.summarise import tails
+from nnmm_pymc.summarise import summary, tails
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,11 +52,9 @@ def variance_components(result: xr.DataTree, probability: float = 0.9) -> pd.Dat
         total = sum(added.values())
         for k, trait in enumerate(node.columns):
             for label, draws in variances.items():
-                row: dict[str, str | float] = {"trait": trait, "component": label}
-                share = added[label] / total
-                for prefix, values in (("", draws), ("share", share)):
-                    row |= _summary(values[:, k], levels, prefix)
-                rows.append(row)
+                share = summary((added[label] / total)[:, k], levels, "share")
+                row = {"trait": trait, "component": label}
+                rows.append(row | summary(draws[:, k], levels) | share)
     return pd.DataFrame(rows)
 
 
@@ -85,16 +83,6 @@ def _drawn(
         added[random.label] = variances[random.label] * random.mean_square
     variances["residual"] = added["residual"] = stored(node.residual_variance)
     return variances, added
-
-
-def _summary(draws: np.ndarray, levels: tuple[float, float], prefix: str) -> dict[str, str | float]:
-    lower, upper = np.quantile(draws, levels)
-    names = (
-        [prefix, f"{prefix}_sd", f"{prefix}_lower", f"{prefix}_upper"]
-        if prefix
-        else ["mean", "sd", "lower", "upper"]
-    )
-    return dict(zip(names, (draws.mean(), draws.std(), lower, upper), strict=True))
 
 
 def repeatability(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
@@ -132,8 +120,7 @@ def repeatability(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame
         own = sum((added[label] for label in between), np.zeros_like(added["residual"]))
         share = own / sum(added.values())
         for k, trait in enumerate(node.columns):
-            row: dict[str, str | float] = {"trait": trait}
-            rows.append(row | _summary(share[:, k], levels, ""))
+            rows.append({"trait": trait, **summary(share[:, k], levels)})
     if not rows:
         raise InputError(
             "No equation of the fit has repeated records; give the layer of the records "

@@ -61,19 +61,16 @@ def _perturbed_misfits(step: RandomEffectGibbs, state: State) -> Iterator[tuple[
 class _NoteScale:
     """Stands in for the scale move: notes the likelihood's coefficients, and moves nothing."""
 
-    def __init__(self, variance: str):
-        self.variance = variance
-
-    def draw(self, point: Any, quadratic: Any, linear: Any, rng: Any) -> np.ndarray:
+    def move(self, point: Any, quadratic: Any, linear: Any, rng: Any) -> float:
         self.quadratic, self.linear = np.array(quadratic), np.array(linear)
-        return np.asarray(point[self.variance])
+        return 1.0
 
 
 def random_scale_misfits(step: RandomEffectGibbs, state: State) -> Iterator[tuple[str, float]]:
     """The density of a variance with the effects that it scales, along the line of the move."""
     assert step.scale is not None and step.scale.known is not None
     name, variance = step.term.effects, step.scale.variance
-    note, known = _NoteScale(variance), step.scale.known
+    note, known = _NoteScale(), step.scale.known
     with standing_in(step, "scale", note), standing_in(step, "shift", None):
         start = replace(state, point=step.step(state.point)[0])
     here = np.asarray(start.point[variance])

@@ -23,179 +23,21 @@ from numba import njit
 
 from nnmm_pymc.kernels.activate import exp
 from nnmm_pymc.kernels.genotypes import FAST
-from nnmm_pymc.kernels.packed import CHUNK, DIGITS, packed_dot, split
-from nnmm_pymc.kernels.vector import (
-    LANES,
-    centre_float32,
-    centre_int8,
-    dot,
-    read_dot,
-    subtract,
+from nnmm_pymc.kernels.packed import CHUNK, DIGITS, split
+from nnmm_pymc.kernels.products import (
+    LONG_TILE,
+    ROWS,
+    TILE,
+    block_products,
+    block_update,
+    packed_products,
+    vectors,
 )
+from nnmm_pymc.kernels.vector import LANES
 
 __all__ = ["BLOCK", "dense_sweep", "sweep"]
 
 BLOCK = 64
-# Individuals at a time: their residuals of ten responses and some rows of dosages fit the L1 cache.
-TILE = 512
-# The same where one response reads each dosage once.
-LONG_TILE = 4096
-_ROWS = 8
-
-_dot_4x5, _dot_4x2, _dot_4x1 = dot(4, 5), dot(4, 2), dot(4, 1)
-_read_4x5, _read_4x2, _read_4x1 = (read_dot(4, k, "int8") for k in (5, 2, 1))
-_subtract_4, _subtract_1 = subtract(4), subtract(1)
-_packed_4x2, _packed_4x1, _packed_1x1 = packed_dot(4, 2), packed_dot(4, 1), packed_dot(1, 1)
-
-
-@njit(nogil=True, cache=True)
-def _centre_row(dosages, centre, marker, start, stop, tile, row):
-    """Centred dosages of one marker, up to a whole number of vectors."""
-    whole = (stop - start) // LANES * LANES
-    source = dosages[marker:].ctypes.data + start * dosages.itemsize
-    if dosages.itemsize == 1:
-        centre_int8(source, centre[marker], whole, tile[row:].ctypes.data)
-    else:
-        centre_float32(source, centre[marker], whole, tile[row:].ctypes.data)
-    for i in range(whole, stop - start):
-        value = dosages[marker, start + i]
-        tile[row, i] = np.float32(value) - centre[marker] if value >= 0 else np.float32(0.0)
-    for i in range(stop - start, _vectors(stop - start)):
-        tile[row, i] = np.float32(0.0)
-
-
-@njit(nogil=True, cache=True)
-def _vectors(n):
-    """Length of whole vectors that hold n elements."""
-    return (n + LANES - 1) // LANES * LANES
-
-
-@njit(nogil=True, cache=True)
-def _block_products(dosages, centre, first, size, responses, tile, lanes, out):
-    """Fill ``out[:, :size]`` with x'r for the markers of one block and all responses."""
-    n = dosages.shape[1]
-    n_responses = responses.shape[0]
-    lanes[:] = np.float32(0.0)
-    r_stride, x_stride, lane_stride = responses.strides[0], tile.strides[0], lanes.strides[0]
-    means = centre.ctypes.data
-    long = LONG_TILE if n_responses == 1 else TILE
-    for start in range(0, n, long):
-        stop = min(n, start + long)
-        width = _vectors(stop - start)
-        r = responses.ctypes.data + 4 * start
-        for j in range(0, size, 4):
-            k = 0
-            marker = first + j
-            sums = lanes.ctypes.data + j * lane_stride
-            x = tile.ctypes.data
-            if dosages.itemsize == 1 and size - j >= 4 and width == stop - start:
-                # The first responses convert the dosages and leave them in the tile for the rest.
-                raw, mean = dosages[marker:].ctypes.data + start, means + 4 * marker
-                if n_responses >= 5:
-                    _read_4x5(raw, n, mean, x, x_stride, r, r_stride, width, sums, lane_stride)
-                    k = 5
-                elif n_responses >= 2:
-                    _read_4x2(raw, n, mean, x, x_stride, r, r_stride, width, sums, lane_stride)
-                    k = 2
-                else:
-                    _read_4x1(raw, n, mean, x, x_stride, r, r_stride, width, sums, lane_stride)
-                    k = 1
-            else:
-                for b in range(min(4, size - j)):
-                    _centre_row(dosages, centre, marker + b, start, stop, tile, b)
-            while k < n_responses:
-                column, place = r + k * r_stride, sums + 4 * LANES * k
-                if k + 5 <= n_responses:
-                    _dot_4x5(x, x_stride, column, r_stride, width, place, lane_stride)
-                    k += 5
-                elif k + 2 <= n_responses:
-                    _dot_4x2(x, x_stride, column, r_stride, width, place, lane_stride)
-                    k += 2
-                else:
-                    _dot_4x1(x, x_stride, column, r_stride, width, place, lane_stride)
-                    k += 1
-    _sum_lanes(lanes, size, out)
-
-
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _sum_lanes(lanes, size, out):
-    for j in range(size):
-        for k in range(out.shape[0]):
-            total = 0.0
-            for lane in range(LANES):
-                total += np.float64(lanes[j, k, lane])
-            out[k, j] = total
-
-
-@njit(nogil=True, cache=True)
-def _packed_products(
-    packed, starts, missing, centre, first, size, responses, digits, units, totals, sums, out
-):
-    """The same from packed dosages and the digits of the responses.
-
-    With d the dosage, 0 where it is missing: x'r = d'r - c (sum of r - sum of r where it is).
-    """
-    chunks = packed.shape[1] // 64
-    n_responses, stride = responses.shape[0], digits.strides[0]
-    x_stride, place = packed.strides[0], sums.ctypes.data
-    x = packed.ctypes.data + first * x_stride
-    for j in range(0, size, 4):
-        rows = min(4, size - j)
-        k = 0
-        while k < n_responses:
-            r = digits.ctypes.data + k * stride
-            width = 2 if rows == 4 and k + 2 <= n_responses else 1
-            if rows < 4:
-                for m in range(rows):
-                    _packed_1x1(x + (j + m) * x_stride, 0, r, 0, chunks, place + 8 * m)
-            elif width == 2:
-                _packed_4x2(x + j * x_stride, x_stride, r, stride, chunks, place)
-            else:
-                _packed_4x1(x + j * x_stride, x_stride, r, 0, chunks, place)
-            for m in range(rows):
-                for own in range(width):
-                    total = sums[m * width + own] - centre[first + j + m] * totals[k + own]
-                    out[k + own, j + m] = units[k + own] * total
-            k += width
-    for marker in range(first, first + size):
-        for place in range(starts[marker], starts[marker + 1]):
-            for k in range(n_responses):
-                out[k, marker - first] += centre[marker] * responses[k, missing[place]]
-
-
-@njit(nogil=True, cache=True)
-def _block_update(dosages, centre, first, changed, change, tile, scales, addresses, residual):
-    """Take the changed effects of one block out of the residuals of all responses.
-
-    `changed` are the markers of the block with a change in any response; scales and addresses are
-    scratch.
-    """
-    n = dosages.shape[1]
-    for low in range(0, len(changed), _ROWS):
-        rows = changed[low : min(low + _ROWS, len(changed))]
-        for start in range(0, n, TILE):
-            stop = min(n, start + TILE)
-            for b in range(len(rows)):
-                _centre_row(dosages, centre, first + rows[b], start, stop, tile, b)
-            width = _vectors(stop - start)
-            r = residual.ctypes.data + 4 * start
-            for k in range(residual.shape[0]):
-                count = 0
-                for b in range(len(rows)):
-                    if change[rows[b], k] != 0.0:
-                        scales[count] = change[rows[b], k]
-                        addresses[count] = tile.ctypes.data + b * tile.strides[0]
-                        count += 1
-                m = 0
-                own = r + k * residual.strides[0]
-                while m < count:
-                    scale, address = scales.ctypes.data + 4 * m, addresses.ctypes.data + 8 * m
-                    if m + 4 <= count:
-                        _subtract_4(scale, address, own, width)
-                        m += 4
-                    else:
-                        _subtract_1(scale, address, own, width)
-                        m += 1
 
 
 @njit(error_model="numpy", nogil=True, cache=True)
@@ -350,11 +192,11 @@ def sweep(
     complete = masks.shape[0] == 1 and np.all(masks == np.float32(1.0))
     is_packed = packed.shape[0] == p
     # Rows end at whole vectors; what is beyond the last individual stays zero.
-    width = (n + CHUNK - 1) // CHUNK * CHUNK if is_packed else _vectors(n)
+    width = (n + CHUNK - 1) // CHUNK * CHUNK if is_packed else vectors(n)
     work = np.zeros((n_responses, width), np.float32)
     work[:, :n] = residual
     responses = work if complete else np.zeros_like(work)
-    tile = np.zeros((_ROWS, LONG_TILE if n_responses == 1 else TILE), np.float32)
+    tile = np.zeros((ROWS, LONG_TILE if n_responses == 1 else TILE), np.float32)
     lanes = np.empty((0 if is_packed else BLOCK, n_responses, LANES), np.float32)
     digits = np.empty((n_responses, width // 64 if is_packed else 0, DIGITS, 64), np.int8)
     units, totals = np.empty((2, n_responses))
@@ -363,7 +205,7 @@ def sweep(
     products = np.empty((n_responses, BLOCK))
     change = np.zeros((BLOCK, n_responses), np.float32)
     changed = np.empty(BLOCK, np.int64)
-    scales, addresses = np.empty(_ROWS, np.float32), np.empty(_ROWS, np.int64)
+    scales, addresses = np.empty(ROWS, np.float32), np.empty(ROWS, np.int64)
     scratch = np.empty((5, n_responses))
 
     for first in range(0, p, BLOCK):
@@ -378,20 +220,20 @@ def sweep(
                 if moved_any[k]:
                     units[k], totals[k] = split(responses[k], digits[k])
             # fmt: off
-            _packed_products(
+            packed_products(
                 packed, starts, missing, centre, first, size, responses, digits, units, totals,
                 sums, products,
             )
             # fmt: on
         else:
-            _block_products(dosages, centre, first, size, responses, tile, lanes, products)
+            block_products(dosages, centre, first, size, responses, tile, lanes, products)
         moved_any[:] = False
         # fmt: off
         n_changed = _draw_block(
             first, products[:, :size], gram, pattern, precision, weights, variances, uniforms,
             normals, effects, classes, change[:size], moved_any, changed, scratch,
         )
-        _block_update(
+        block_update(
             dosages, centre, first, changed[:n_changed], change, tile, scales, addresses, work
         )
         # fmt: on

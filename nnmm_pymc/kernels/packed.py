@@ -20,6 +20,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core.extending import intrinsic
 
+from nnmm_pymc.kernels.llvm import declare, load_vector, loop, pointer, splat
+
 __all__ = ["CHUNK", "DIGITS", "NOT_PACKED", "Packed", "pack", "packed_dot", "split"]
 
 #: Individuals whose dosages fill one vector of bytes.
@@ -38,38 +40,8 @@ def _constant(vector: Any, value: int) -> Any:
     return ir.Constant(vector, [value] * vector.count)
 
 
-def _function(builder: Any, name: str, returns: Any, arguments: list[Any]) -> Any:
-    known = builder.module.globals.get(name)
-    return known or ir.Function(builder.module, ir.FunctionType(returns, arguments), name)
-
-
-def _at(builder: Any, base: Any, offset: Any, vector: Any) -> Any:
-    return builder.inttoptr(builder.add(base, offset), vector.as_pointer())
-
-
 def _load(builder: Any, base: Any, offset: Any, vector: Any) -> Any:
-    value = builder.load(_at(builder, base, offset, vector))
-    value.align = 1
-    return value
-
-
-def _loop(builder: Any, n: Any, carried: list[Any], body: Any) -> list[Any]:
-    """``for i in range(n): carried = body(i, carried)`` for n of at least one."""
-    before, loop = builder.block, builder.append_basic_block("loop")
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    i = builder.phi(n.type)
-    entering = [builder.phi(value.type) for value in carried]
-    leaving = body(i, entering)
-    following = builder.add(i, n.type(1))
-    pairs = zip([i, *entering], [n.type(0), *carried], [following, *leaving], strict=True)
-    for phi, first, last in pairs:
-        phi.add_incoming(first, before)
-        phi.add_incoming(last, loop)
-    after = builder.append_basic_block("after")
-    builder.cbranch(builder.icmp_signed("<", following, n), loop, after)
-    builder.position_at_end(after)
-    return leaving
+    return load_vector(builder, pointer(builder, base, offset, vector))
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,8 +123,8 @@ def _largest(typingctx, r, parts):
 
     def codegen(context, builder, signature, arguments):
         r, parts = arguments
-        absolute = _function(builder, "llvm.fabs.v16f32", _FLOATS, [_FLOATS])
-        largest = _function(builder, "llvm.maxnum.v16f32", _FLOATS, [_FLOATS] * 2)
+        absolute = declare(builder, "llvm.fabs.v16f32", _FLOATS, [_FLOATS])
+        largest = declare(builder, "llvm.maxnum.v16f32", _FLOATS, [_FLOATS] * 2)
 
         def body(part, carried):
             found = list(carried)
@@ -164,10 +136,10 @@ def _largest(typingctx, r, parts):
                 found[v] = builder.call(largest, [found[v], value])
             return found
 
-        found = _loop(builder, parts, [ir.Constant(_FLOATS, None)] * 4, body)
+        found = loop(builder, parts, [ir.Constant(_FLOATS, None)] * 4, body)
         pair = [builder.call(largest, found[:2]), builder.call(largest, found[2:])]
         value = builder.call(largest, pair)
-        reduce = _function(builder, "llvm.vector.reduce.fmax.v16f32", ir.FloatType(), [_FLOATS])
+        reduce = declare(builder, "llvm.vector.reduce.fmax.v16f32", ir.FloatType(), [_FLOATS])
         return builder.call(reduce, [value])
 
     return types.float32(types.intp, types.intp), codegen
@@ -181,9 +153,8 @@ def _split(typingctx, r, scale, parts, digits):
         r, scale, parts, digits = arguments
         word, total = parts.type, ir.VectorType(ir.IntType(64), 16)
         quarter = ir.VectorType(ir.IntType(8), 16)
-        one = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), scale, ir.IntType(32)(0))
-        scales = builder.shuffle_vector(one, one, _constant(_WORDS, 0))
-        rint = _function(builder, "llvm.rint.v16f32", _FLOATS, [_FLOATS])
+        scales = splat(builder, scale, _FLOATS)
+        rint = declare(builder, "llvm.rint.v16f32", _FLOATS, [_FLOATS])
 
         def body(part, carried):
             low, high = carried
@@ -198,13 +169,13 @@ def _split(typingctx, r, scale, parts, digits):
                     digit = builder.lshr(number, _constant(_WORDS, 8 * d)) if d else number
                     digit = builder.xor(builder.trunc(digit, quarter), _constant(quarter, 0x80))
                     place = builder.add(builder.mul(part, word(64 * DIGITS)), word(64 * d + 16 * v))
-                    builder.store(digit, _at(builder, digits, place, quarter)).align = 1
+                    builder.store(digit, pointer(builder, digits, place, quarter)).align = 1
             return [low, high]
 
-        low, high = _loop(builder, parts, [ir.Constant(_WORDS, None)] * 2, body)
+        low, high = loop(builder, parts, [ir.Constant(_WORDS, None)] * 2, body)
         whole = builder.shl(builder.sext(high, total), _constant(total, 12))
         whole = builder.add(whole, builder.zext(low, total))
-        reduce = _function(builder, "llvm.vector.reduce.add.v16i64", ir.IntType(64), [total])
+        reduce = declare(builder, "llvm.vector.reduce.add.v16i64", ir.IntType(64), [total])
         return builder.call(reduce, [whole])
 
     return types.int64(types.intp, types.float32, types.intp, types.intp), codegen
@@ -238,7 +209,7 @@ def packed_dot(markers: int, responses: int) -> Any:
             x, x_stride, digits, stride, chunks, out = arguments
             word = x.type
             name = "llvm.x86.avx512.vpdpbusd.512"
-            multiply = _function(builder, name, _WORDS, [_WORDS] * 3)
+            multiply = declare(builder, name, _WORDS, [_WORDS] * 3)
             rows = [builder.add(x, builder.mul(x_stride, word(m))) for m in range(markers)]
             columns = [builder.add(digits, builder.mul(stride, word(k))) for k in range(responses)]
 
@@ -259,15 +230,15 @@ def packed_dot(markers: int, responses: int) -> Any:
                 return sums
 
             n_sums = markers * responses * DIGITS
-            sums = _loop(builder, chunks, [ir.Constant(_WORDS, None)] * n_sums, body)
+            sums = loop(builder, chunks, [ir.Constant(_WORDS, None)] * n_sums, body)
             wide = ir.VectorType(ir.IntType(64), 16)
-            reduce = _function(builder, "llvm.vector.reduce.add.v16i64", ir.IntType(64), [wide])
+            reduce = declare(builder, "llvm.vector.reduce.add.v16i64", ir.IntType(64), [wide])
             for s in range(0, n_sums, DIGITS):
                 total = builder.sext(sums[s], wide)
                 for d in range(1, DIGITS):
                     digit = builder.shl(builder.sext(sums[s + d], wide), _constant(wide, 8 * d))
                     total = builder.add(total, digit)
-                place = _at(builder, out, word(8 * (s // DIGITS)), ir.IntType(64))
+                place = pointer(builder, out, word(8 * (s // DIGITS)), ir.IntType(64))
                 builder.store(builder.call(reduce, [total]), place)
             return context.get_dummy_value()
 

@@ -10,12 +10,13 @@ Lengths are multiples of `LANES`, in elements; addresses and strides are in byte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core.extending import intrinsic
+
+from nnmm_pymc.kernels.llvm import declare, load_vector, loop, pointer, splat
 
 __all__ = ["LANES", "centre_float32", "centre_int8", "dot", "read_dot", "subtract"]
 
@@ -26,76 +27,31 @@ _ELEMENTS = {"int8": ir.IntType(8), "float32": ir.FloatType()}
 _PREFETCH = 1024
 
 
-def _loop(
-    builder: Any, n: Any, carried: Sequence[Any], body: Callable[..., list[Any]]
-) -> list[Any]:
-    """``for i in range(0, n, LANES): carried = body(i, carried)``; returns what was carried."""
-    before = builder.block
-    loop, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
-    some = builder.icmp_signed(">", n, n.type(0))
-    builder.cbranch(some, loop, after)
-    builder.position_at_end(loop)
-    i = builder.phi(n.type)
-    entering = [builder.phi(value.type) for value in carried]
-    leaving = body(i, entering)
-    following = builder.add(i, n.type(LANES))
-    end = builder.block
-    for phi, first, last in zip(
-        [i, *entering], [n.type(0), *carried], [following, *leaving], strict=True
-    ):
-        phi.add_incoming(first, before)
-        phi.add_incoming(last, end)
-    builder.cbranch(builder.icmp_signed("<", following, n), loop, after)
-    builder.position_at_end(after)
-    results = [builder.phi(value.type) for value in carried]
-    for phi, first, last in zip(results, carried, leaving, strict=True):
-        phi.add_incoming(first, before)
-        phi.add_incoming(last, end)
-    return results
-
-
 def _pointer(builder: Any, base: Any, i: Any, element: Any = _VECTOR.element) -> Any:
     size = 1 if element == _ELEMENTS["int8"] else 4
-    address = builder.add(base, builder.mul(i, i.type(size)))
-    return builder.inttoptr(address, ir.VectorType(element, LANES).as_pointer())
+    offset = builder.mul(i, i.type(size))
+    return pointer(builder, base, offset, ir.VectorType(element, LANES))
 
 
-def _load(builder: Any, pointer: Any) -> Any:
-    value = builder.load(pointer)
-    value.align = 1
-    return value
-
-
-def _store(builder: Any, value: Any, pointer: Any) -> None:
-    builder.store(value, pointer).align = 4
-
-
-def _splat(builder: Any, scalar: Any) -> Any:
-    vector = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), scalar, ir.IntType(32)(0))
-    order = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    return builder.shuffle_vector(vector, vector, order)
-
-
-def _function(builder: Any, name: str, returns: Any, arguments: Sequence[Any]) -> Any:
-    known = builder.module.globals.get(name)
-    return known or ir.Function(builder.module, ir.FunctionType(returns, arguments), name)
+def _store(builder: Any, value: Any, place: Any) -> None:
+    builder.store(value, place).align = 4
 
 
 def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    fma = _function(builder, f"llvm.fma.v{LANES}f32", _VECTOR, [_VECTOR] * 3)
+    fma = declare(builder, f"llvm.fma.v{LANES}f32", _VECTOR, [_VECTOR] * 3)
     return builder.call(fma, [a, b, c])
 
 
 def _prefetch(builder: Any, address: Any) -> None:
     byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-    function = _function(builder, "llvm.prefetch.p0i8", ir.VoidType(), [byte, word, word, word])
+    function = declare(builder, "llvm.prefetch.p0i8", ir.VoidType(), [byte, word, word, word])
     ahead = builder.inttoptr(builder.add(address, address.type(_PREFETCH)), byte)
     builder.call(function, [ahead, word(0), word(2), word(1)])
 
 
 def _centred(builder: Any, address: Any, i: Any, centre: Any, element: Any) -> Any:
     """Dosages less their centre; a missing call (negative) becomes 0."""
-    dosage = _load(builder, _pointer(builder, address, i, element))
+    dosage = load_vector(builder, _pointer(builder, address, i, element))
     zero = ir.Constant(_VECTOR, None)
     if element == _ELEMENTS["int8"]:
         present = builder.icmp_signed(">=", dosage, ir.Constant(dosage.type, None))
@@ -122,7 +78,7 @@ def dot(markers: int, responses: int) -> Any:
             rows = _rows(builder, x, x_stride, markers)
 
             def load(i):
-                return [_load(builder, _pointer(builder, row, i)) for row in rows]
+                return [load_vector(builder, _pointer(builder, row, i)) for row in rows]
 
             _accumulate(builder, load, markers, responses, *rest)
             return context.get_dummy_value()
@@ -149,7 +105,8 @@ def read_dot(markers: int, responses: int, name: str) -> Any:
             means = []
             for m in range(markers):
                 address = builder.add(centres, centres.type(4 * m))
-                means.append(_splat(builder, builder.load(builder.inttoptr(address, single))))
+                mean = builder.load(builder.inttoptr(address, single))
+                means.append(splat(builder, mean, _VECTOR))
 
             def load(i):
                 values = []
@@ -179,11 +136,11 @@ def _accumulate(builder, load, markers, responses, r, r_stride, n, out, out_stri
 
     def body(i, sums):
         left = load(i)
-        right = [_load(builder, _pointer(builder, column, i)) for column in columns]
+        right = [load_vector(builder, _pointer(builder, column, i)) for column in columns]
         pairs = [(a, b) for a in left for b in right]
         return [_multiply_add(builder, *ab, c) for ab, c in zip(pairs, sums, strict=True)]
 
-    sums = _loop(builder, n, [_load(builder, place) for place in places], body)
+    sums = loop(builder, n, [load_vector(builder, place) for place in places], body, LANES)
     for value, place in zip(sums, places, strict=True):
         _store(builder, value, place)
 
@@ -195,14 +152,14 @@ def _centre(name: str) -> Any:
 
         def codegen(context, builder, signature, arguments):
             dosages, centre, n, out = arguments
-            centres = _splat(builder, centre)
+            centres = splat(builder, centre, _VECTOR)
 
             def body(i, carried):
                 value = _centred(builder, dosages, i, centres, _ELEMENTS[name])
                 _store(builder, value, _pointer(builder, out, i))
                 return []
 
-            _loop(builder, n, [], body)
+            loop(builder, n, [], body, LANES)
             return context.get_dummy_value()
 
         return types.void(types.intp, types.float32, types.intp, types.intp), codegen
@@ -224,20 +181,21 @@ def subtract(markers: int) -> Any:
             factors, addresses = [], []
             for m in range(markers):
                 place = builder.inttoptr(builder.add(scales, n.type(4 * m)), single)
-                factors.append(_splat(builder, builder.fneg(builder.load(place))))
+                factor = builder.fneg(builder.load(place))
+                factors.append(splat(builder, factor, _VECTOR))
                 place = builder.inttoptr(builder.add(rows, n.type(8 * m)), word)
                 addresses.append(builder.load(place))
 
             def body(i, carried):
                 place = _pointer(builder, r, i)
-                value = _load(builder, place)
+                value = load_vector(builder, place)
                 for factor, row in zip(factors, addresses, strict=True):
-                    dosage = _load(builder, _pointer(builder, row, i))
+                    dosage = load_vector(builder, _pointer(builder, row, i))
                     value = _multiply_add(builder, factor, dosage, value)
                 _store(builder, value, place)
                 return []
 
-            _loop(builder, n, [], body)
+            loop(builder, n, [], body, LANES)
             return context.get_dummy_value()
 
         return types.void(*[types.intp] * 4), codegen

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import pymc as pm
 import pytensor.tensor as pt
-from pymc.step_methods.compound import BlockedStep, StepMethodState
-from pymc.step_methods.state import dataclass_state
-from pymc.util import get_value_vars_from_user_vars
 from pytensor.graph.replace import graph_replace
 from scipy.special import logit
 from scipy.stats import geninvgauss
@@ -18,6 +14,7 @@ from scipy.stats import geninvgauss
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
 from nnmm_pymc.steps.families import Conjugate, Eta, derivatives, n_nodes, natural_parameters, nodes
+from nnmm_pymc.steps.gibbs import GibbsStep
 from nnmm_pymc.steps.normals import find_normal_statistics
 from nnmm_pymc.steps.random_statistics import find_random_statistics
 from nnmm_pymc.steps.statistics import find_statistics
@@ -30,12 +27,7 @@ MOST_ROUNDS = 100
 FARTHEST = 300.0
 
 
-@dataclass_state
-class ConjugateGibbsState(StepMethodState):
-    pass
-
-
-class ConjugateGibbs(BlockedStep):
+class ConjugateGibbs(GibbsStep):
     """Exact draws of variances, probabilities and mixture weights from their full conditionals.
 
     Parameters
@@ -49,9 +41,6 @@ class ConjugateGibbs(BlockedStep):
     """
 
     name = "conjugate_gibbs"
-    default_blocked = True
-    stats_dtypes_shapes: ClassVar[dict[str, Any]] = {}
-    _state_class = ConjugateGibbsState
 
     def __init__(
         self,
@@ -59,14 +48,10 @@ class ConjugateGibbs(BlockedStep):
         *,
         conjugates: Sequence[Conjugate],
         conditional: ConditionalModel,
-        model=None,
-        blocked: bool = True,
-        rng=None,
+        **kwargs: Any,
     ):
-        model = pm.modelcontext(model)
-        self.vars = get_value_vars_from_user_vars(vars, model)
-        self.rng = np.random.default_rng(rng)
-        self.conditional, self.conjugates = conditional, tuple(conjugates)
+        super().__init__(vars, conditional=conditional, **kwargs)
+        self.conjugates = tuple(conjugates)
         self.known = [
             find_statistics(conditional, c)
             or find_random_statistics(conditional, c)

@@ -10,14 +10,10 @@ Elements that never meet in P share a direction (Curtis, Powell, Reid 1974, J In
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import pymc as pm
 import pytensor.tensor as pt
-from pymc.step_methods.compound import BlockedStep, StepMethodState
-from pymc.step_methods.state import dataclass_state
-from pymc.util import get_value_vars_from_user_vars
 from pytensor.graph.replace import graph_replace, vectorize_graph
 from pytensor.graph.traversal import ancestors
 from scipy.linalg import solve_triangular
@@ -25,6 +21,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
+from nnmm_pymc.steps.gibbs import GibbsStep
 from nnmm_pymc.steps.regression import Stack, colours_of, find_regression
 
 __all__ = ["GaussianGibbs", "Quadratic", "gaussian_pattern"]
@@ -32,11 +29,6 @@ __all__ = ["GaussianGibbs", "Quadratic", "gaussian_pattern"]
 # More elements than this are left to NUTS: the pattern of P takes one gradient for each.
 MAX_ELEMENTS = 500
 _TOLERANCE = 1e-8
-
-
-@dataclass_state
-class GaussianGibbsState(StepMethodState):
-    pass
 
 
 def _gradients(
@@ -180,7 +172,7 @@ class _GradientQuadratic:
         return 0.5 * (precision + precision.T), linear
 
 
-class GaussianGibbs(BlockedStep):
+class GaussianGibbs(GibbsStep):
     """Exact joint draw of intercepts, fixed effects and weights.
 
     Parameters
@@ -193,9 +185,6 @@ class GaussianGibbs(BlockedStep):
     """
 
     name = "gaussian_gibbs"
-    default_blocked = True
-    stats_dtypes_shapes: ClassVar[dict[str, Any]] = {}
-    _state_class = GaussianGibbsState
 
     def __init__(
         self,
@@ -203,14 +192,9 @@ class GaussianGibbs(BlockedStep):
         *,
         pattern: np.ndarray,
         conditional: ConditionalModel,
-        model=None,
-        blocked: bool = True,
-        rng=None,
+        **kwargs: Any,
     ):
-        model = pm.modelcontext(model)
-        self.vars = get_value_vars_from_user_vars(vars, model)
-        self.rng = np.random.default_rng(rng)
-        self.conditional = conditional
+        super().__init__(vars, conditional=conditional, **kwargs)
         self.quadratic = Quadratic(conditional, [v.name for v in self.vars], pattern)
         _, labels = connected_components(csr_array(pattern), directed=False)
         blocks = [np.flatnonzero(labels == b) for b in range(labels.max() + 1)]

@@ -10,25 +10,17 @@ the posterior:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import pymc as pm
-from pymc.step_methods.compound import BlockedStep, StepMethodState
-from pymc.step_methods.state import dataclass_state
-from pymc.util import get_value_vars_from_user_vars
 
 from nnmm_pymc.steps.fused import FusedDensity
+from nnmm_pymc.steps.gibbs import GibbsStep
 
 __all__ = ["LatentGibbs"]
 
 
-@dataclass_state
-class LatentGibbsState(StepMethodState):
-    pass
-
-
-class LatentGibbs(BlockedStep):
+class LatentGibbs(GibbsStep):
     """Joint draw of all missing cells, individual by individual, for an identity activation.
 
     Parameters
@@ -40,18 +32,14 @@ class LatentGibbs(BlockedStep):
     """
 
     name = "latent_gibbs"
-    default_blocked = True
-    stats_dtypes_shapes: ClassVar[dict[str, Any]] = {}
-    _state_class = LatentGibbsState
 
-    def __init__(self, vars, *, density: FusedDensity, model=None, blocked: bool = True, rng=None):
-        self.vars = get_value_vars_from_user_vars(vars, pm.modelcontext(model))
-        self.rng = np.random.default_rng(rng)
+    def __init__(self, vars, *, density: FusedDensity, **kwargs: Any):
+        super().__init__(vars, conditional=density.conditional, **kwargs)
         self.density = density
 
     def step(self, point):
         density, net = self.density, self.density.network
-        density.conditional.refresh(point)
+        self.conditional.refresh(point)
         density.prepare(point)
         middle, trait, weights = density.coefficients(point)
         rows, columns = density.cell_rows, density.latent_columns

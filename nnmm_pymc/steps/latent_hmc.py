@@ -12,10 +12,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-import pymc as pm
-from pymc.step_methods.compound import BlockedStep, StepMethodState
+from pymc.step_methods.compound import StepMethodState
 from pymc.step_methods.state import dataclass_state
-from pymc.util import get_value_vars_from_user_vars
 from scipy.linalg import solve_triangular
 
 from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS, SLOPES
@@ -23,6 +21,7 @@ from nnmm_pymc.kernels.activate import ACTIVATION_CODES
 from nnmm_pymc.kernels.latent import latent_hmc
 from nnmm_pymc.steps.conditional import Point
 from nnmm_pymc.steps.fused import FusedDensity
+from nnmm_pymc.steps.gibbs import GibbsStep
 
 __all__ = ["LatentHMC"]
 
@@ -39,7 +38,7 @@ class LatentHMCState(StepMethodState):
     count: int
 
 
-class LatentHMC(BlockedStep):
+class LatentHMC(GibbsStep):
     """Missing cells, weights and coefficients of a standard network.
 
     Parameters
@@ -51,13 +50,11 @@ class LatentHMC(BlockedStep):
     """
 
     name = "latent_hmc"
-    default_blocked = True
     stats_dtypes_shapes: ClassVar[dict[str, Any]] = {"latent_acceptance": (np.float64, [])}
     _state_class = LatentHMCState
 
-    def __init__(self, vars, *, density: FusedDensity, model=None, blocked: bool = True, rng=None):
-        self.vars = get_value_vars_from_user_vars(vars, pm.modelcontext(model))
-        self.rng = np.random.default_rng(rng)
+    def __init__(self, vars, *, density: FusedDensity, **kwargs: Any):
+        super().__init__(vars, conditional=density.conditional, **kwargs)
         self.density = density
         net = density.network
         self.counts = ~np.isnan(net.middle.observed) | net.latent
@@ -75,7 +72,7 @@ class LatentHMC(BlockedStep):
         self.tuning = False
 
     def step(self, point: Point):
-        self.density.conditional.refresh(point)
+        self.conditional.refresh(point)
         self.density.prepare(point)
         point = {
             name: np.array(v) if name in self.density.names else v for name, v in point.items()

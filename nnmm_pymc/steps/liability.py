@@ -11,32 +11,25 @@ by slice sampling (Nandram & Chen 1996, J Stat Comput Simul 54:129, on why not g
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
 import numpy as np
-import pymc as pm
-from pymc.step_methods.compound import BlockedStep, StepMethodState
-from pymc.step_methods.state import dataclass_state
-from pymc.util import get_value_vars_from_user_vars
 from scipy.special import log_ndtr
 
+from nnmm_pymc.kernels.slice import slice_sample
 from nnmm_pymc.steps.bounds import Liability, truncated_normal
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
+from nnmm_pymc.steps.gibbs import GibbsStep
 from nnmm_pymc.steps.normals import normal_residuals
 
 __all__ = ["LiabilityGibbs"]
 
-# Width of the first interval of the slice, on the log scale, and most steps out of it.
-WIDTH, STEPS_OUT = 0.1, 8
+# Width of the first interval of the slice, on the log scale.
+WIDTH = 0.1
 
 
-@dataclass_state
-class LiabilityGibbsState(StepMethodState):
-    pass
-
-
-class LiabilityGibbs(BlockedStep):
+class LiabilityGibbs(GibbsStep):
     """Exact draw of liabilities between their bounds, and of the cutpoints that are unknown.
 
     Parameters
@@ -49,9 +42,6 @@ class LiabilityGibbs(BlockedStep):
     """
 
     name = "liability_gibbs"
-    default_blocked = True
-    stats_dtypes_shapes: ClassVar[dict[str, Any]] = {}
-    _state_class = LiabilityGibbsState
 
     def __init__(
         self,
@@ -59,14 +49,10 @@ class LiabilityGibbs(BlockedStep):
         *,
         liability: Liability,
         conditional: ConditionalModel,
-        model=None,
-        blocked: bool = True,
-        rng=None,
+        **kwargs: Any,
     ):
-        model = pm.modelcontext(model)
-        self.vars = get_value_vars_from_user_vars(vars, model)
-        self.rng = np.random.default_rng(rng)
-        self.conditional, self.liability = conditional, liability
+        super().__init__(vars, conditional=conditional, **kwargs)
+        self.liability = liability
         normals = normal_residuals(conditional, [conditional.rvs[liability.name].name])
         assert normals is not None
         self.read = conditional.compile(list(normals[0]))
@@ -105,31 +91,11 @@ class LiabilityGibbs(BlockedStep):
         assert name is not None
         gaps = np.array(point[name])
 
-        def density(k: int, at: float) -> float:
+        def density(k: int, at: np.ndarray) -> np.ndarray:
             moved = gaps.copy()
             moved[k] = at
-            return self.log_density(point | {name: moved}, mean, sd)
+            return np.asarray(self.log_density(point | {name: moved}, mean, sd))
 
         for k in range(len(gaps)):
-            gaps[k] = _slice(lambda at: density(k, at), gaps[k], self.rng)  # noqa: B023
+            gaps[k] = slice_sample(gaps[k], partial(density, k), self.rng, WIDTH)
         return gaps
-
-
-def _slice(density: Callable[[float], float], start: float, rng: np.random.Generator) -> float:
-    level = density(start) - rng.standard_exponential()
-    left = start - WIDTH * rng.random()
-    right = left + WIDTH
-    to_left = rng.integers(0, STEPS_OUT + 1)
-    for _ in range(to_left):
-        if density(left) <= level:
-            break
-        left -= WIDTH
-    for _ in range(STEPS_OUT - to_left):
-        if density(right) <= level:
-            break
-        right += WIDTH
-    while True:
-        at = left + (right - left) * rng.random()
-        if density(at) >= level:
-            return at
-        left, right = (at, right) if at < start else (left, at)

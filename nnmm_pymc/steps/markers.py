@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pymc.step_methods import STEP_METHODS
-from pymc.step_methods.compound import BlockedStep, Competence, StepMethodState
+from pymc.step_methods.compound import Competence, StepMethodState
 from pymc.step_methods.state import dataclass_state
-from pymc.util import get_value_vars_from_user_vars
 
 from nnmm_pymc.distributions import MarkerEffectsRV
 from nnmm_pymc.errors import InputError
@@ -19,8 +18,9 @@ from nnmm_pymc.kernels.genotypes import masked_gram
 from nnmm_pymc.kernels.markers import BLOCK, sweep
 from nnmm_pymc.kernels.scale import scale_sums
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, PointFunction, gradient
+from nnmm_pymc.steps.gibbs import GibbsStep
 from nnmm_pymc.steps.normals import ResidualReader, find_residuals
-from nnmm_pymc.steps.scale import ScaleMove, find_scale
+from nnmm_pymc.steps.scale import find_scale
 from nnmm_pymc.steps.terms import MarkerTerm
 
 __all__ = ["MarkerGibbs"]
@@ -37,7 +37,7 @@ class MarkerGibbsState(StepMethodState):
     sweeps: int
 
 
-class MarkerGibbs(BlockedStep):
+class MarkerGibbs(GibbsStep):
     r"""Gibbs step for the marker effects of one equation, all responses in one pass.
 
     With everything else given, the log density is quadratic in the genetic value g, with a
@@ -69,8 +69,6 @@ class MarkerGibbs(BlockedStep):
     """
 
     name = "marker_gibbs"
-    default_blocked = True
-    stats_dtypes_shapes: ClassVar[dict[str, Any]] = {}
     _state_class = MarkerGibbsState
 
     def __init__(
@@ -85,12 +83,9 @@ class MarkerGibbs(BlockedStep):
         initial_point=None,
         compile_kwargs=None,
     ):
-        model = pm.modelcontext(model)
-        self.vars = get_value_vars_from_user_vars(vars, model)
+        super().__init__(vars, model=model, conditional=conditional, blocked=blocked, rng=rng)
         if len(self.vars) != 1:
             raise InputError("MarkerGibbs draws one MarkerEffects variable; use one step for each.")
-        self.rng = np.random.default_rng(rng)
-        self.conditional = conditional if conditional is not None else ConditionalModel(model)
         term = self.conditional.term_of(self.vars[0].name)
         if term is None:
             raise InputError(f"{self.vars[0].name!r} is not a MarkerEffects variable.")
@@ -238,7 +233,9 @@ class MarkerGibbs(BlockedStep):
             value = term.held.get_value(borrow=True) + change
         point = point.copy()
         if self.scale is not None:
-            factor = self._draw_scale(self.scale, point, residual, precision, value)
+            genetic = value.reshape(len(value), -1)
+            squares, products = scale_sums(genetic, residual, self.masks, self.pattern)
+            factor = self.scale.move(point, precision * squares, precision * products, self.rng)
             new, value = new * factor, value * factor
         term.hold(new, value)
         if self.mixture is not None:
@@ -265,15 +262,6 @@ class MarkerGibbs(BlockedStep):
 
         with ThreadPoolExecutor(len(groups)) as pool:
             list(pool.map(run, [slice(g[0], g[-1] + 1) for g in groups]))
-
-    def _draw_scale(self, move: ScaleMove, point, residual, precision, value) -> np.ndarray:
-        """Draw the slab variance with the scaled effects; returns the factor of the effects."""
-        genetic = value.reshape(len(value), -1)
-        squares, products = scale_sums(genetic, residual, self.masks, self.pattern)
-        log_variance = move.draw(point, precision * squares, precision * products, self.rng)
-        factor = np.exp(0.5 * (log_variance - point[move.variance]))
-        point[move.variance] = log_variance
-        return factor
 
     @property
     def effects(self) -> np.ndarray | None:

@@ -18,21 +18,17 @@ with an intercept (`nnmm_pymc.steps.shift`).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import pymc as pm
-from pymc.step_methods.compound import BlockedStep, StepMethodState
-from pymc.step_methods.state import dataclass_state
-from pymc.util import get_value_vars_from_user_vars
 from scipy import sparse
 
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.sparse import SparseFactor, conjugate_gradients
-from nnmm_pymc.steps.conditional import ConditionalModel, PointFunction
+from nnmm_pymc.steps.gibbs import GibbsStep
 from nnmm_pymc.steps.normals import find_cells
 from nnmm_pymc.steps.random_statistics import effect_variances
-from nnmm_pymc.steps.scale import ScaleMove
+from nnmm_pymc.steps.scale import find_scale
 from nnmm_pymc.steps.shift import find_shift
 from nnmm_pymc.steps.terms import RandomTerm
 
@@ -44,12 +40,7 @@ FEW_ELEMENTS = 2_000
 TOLERANCE, MOST_ITERATIONS = 1e-10, 2_000
 
 
-@dataclass_state
-class RandomEffectGibbsState(StepMethodState):
-    pass
-
-
-class RandomEffectGibbs(BlockedStep):
+class RandomEffectGibbs(GibbsStep):
     """Exact draw of all effects of a random term, one response after the other.
 
     Parameters
@@ -73,23 +64,9 @@ class RandomEffectGibbs(BlockedStep):
     """
 
     name = "random_effect_gibbs"
-    default_blocked = True
-    stats_dtypes_shapes: ClassVar[dict[str, Any]] = {}
-    _state_class = RandomEffectGibbsState
 
-    def __init__(
-        self,
-        vars,
-        *,
-        conditional: ConditionalModel | None = None,
-        model=None,
-        blocked: bool = True,
-        rng=None,
-    ):
-        model = pm.modelcontext(model)
-        self.vars = get_value_vars_from_user_vars(vars, model)
-        self.rng = np.random.default_rng(rng)
-        self.conditional = conditional if conditional is not None else ConditionalModel(model)
+    def __init__(self, vars, **kwargs: Any):
+        super().__init__(vars, **kwargs)
         name = self.vars[0].name
         terms = [t for t in self.conditional.random_terms if t.effects == name]
         if len(self.vars) != 1 or not terms:
@@ -118,7 +95,7 @@ class RandomEffectGibbs(BlockedStep):
             q = self.precision.matrix
             columns = np.repeat(np.arange(q.shape[0]), np.diff(q.indptr))
             self._diagonal = np.flatnonzero(columns == q.indices)
-        self.scale = _find_scale(self.conditional, self.term, self.variance)
+        self.scale = find_scale(self.conditional, name)
         matrix = None if self.precision is None else self.precision.matrix
         self.shift = find_shift(self.conditional, self.term, matrix)
 
@@ -158,7 +135,10 @@ class RandomEffectGibbs(BlockedStep):
         point = point.copy()
         if self.scale is not None:
             residual = residual + (before - value).reshape(residual.shape)
-            draw = draw * self._draw_scale(self.scale, point, residual, weight, value)
+            added = value.reshape(residual.shape)
+            quadratic = np.einsum("ik,ik,ik->k", weight, added, added)
+            linear = np.einsum("ik,ik,ik->k", weight, added, residual)
+            draw = draw * self.scale.move(point, quadratic, linear, self.rng)
             variance = self.variance(point)[0]
         if self.shift is not None:
             step = self.shift.draw(point, draw, variance, self.rng)
@@ -168,16 +148,6 @@ class RandomEffectGibbs(BlockedStep):
         point[self.term.effects] = new = draw.reshape(old.shape)
         self.term.hold(new, self.term.exact_value(new))
         return point, [{}]
-
-    def _draw_scale(self, move: ScaleMove, point, residual, weight, value) -> np.ndarray:
-        """Draw the variance with the scaled effects; returns the factor of the effects."""
-        added = value.reshape(residual.shape)
-        quadratic = np.einsum("ik,ik,ik->k", weight, added, added)
-        linear = np.einsum("ik,ik,ik->k", weight, added, residual)
-        log_variance = move.draw(point, quadratic, linear, self.rng)
-        factor = np.exp(0.5 * (log_variance - point[move.variance]))
-        point[move.variance] = log_variance
-        return factor
 
     def _drawn(self, diagonal, linear, variance, old) -> np.ndarray:
         """Effects, (level, response)."""
@@ -211,27 +181,3 @@ class RandomEffectGibbs(BlockedStep):
         elements = q.data / variance
         elements[self._diagonal] += diagonal
         return sparse.csc_array((elements, q.indices, q.indptr), shape=q.shape)
-
-
-def _find_scale(
-    conditional: ConditionalModel, term: RandomTerm, variances: PointFunction
-) -> ScaleMove | None:
-    """The variance that scales all effects of a response, and nothing else, if there is one."""
-    n_responses = conditional.check_points[0][term.effects].shape[1:]
-    for value, variable in conditional.rvs.items():
-        factors = set(conditional.factors_of(conditional.values[value]))
-        if factors != {variable.name, term.effects} or not value.endswith("_log__"):
-            continue
-        if conditional.check_points[0][value].shape not in ((), n_responses):
-            continue
-        proportional = True
-        for point in conditional.check_points:
-            # A step of its own for each element: whose variance scales what must be told apart.
-            shape = point[value].shape
-            step = 0.5 + np.arange(point[value].size).reshape(shape) / (1 + point[value].size)
-            moved = variances(point | {value: point[value] + step})[0]
-            wanted = variances(point)[0] * np.exp(step)
-            proportional &= np.allclose(moved, wanted, rtol=1e-9)
-        if proportional:
-            return ScaleMove(conditional, value)
-    return None

@@ -19,9 +19,9 @@ import numpy as np
 
 from nnmm_pymc.kernels.scale import draw_scale
 from nnmm_pymc.kernels.slice import slice_sample
-from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
 from nnmm_pymc.steps.families import conjugate_family
-from nnmm_pymc.steps.random_statistics import find_random_statistics
+from nnmm_pymc.steps.random_statistics import effect_variances, find_random_statistics
 from nnmm_pymc.steps.statistics import find_statistics
 
 __all__ = ["ScaleMove", "find_scale"]
@@ -84,37 +84,51 @@ class ScaleMove:
 
         return slice_sample(start, log_density, rng)
 
+    def move(
+        self, point: Point, quadratic: np.ndarray, linear: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Put a draw into the point, in place; returns the factor of the effects."""
+        log_variance = self.draw(point, quadratic, linear, rng)
+        factor = np.exp(0.5 * (log_variance - point[self.variance]))
+        point[self.variance] = log_variance
+        return factor
+
 
 def find_scale(conditional: ConditionalModel, effects: str) -> ScaleMove | None:
-    """The slab variance that scales all effects of a response, if there is one.
+    """The variance that scales all effects of a response, of markers or random, if there is one.
 
     It must stand in no other density than its own and that of the effects, have one value for each
-    response or one for all, and scale the slab variances in proportion.
+    response or one for all, and scale the variances of the effects in proportion.
     """
-    parameters = conditional.effect_parameters(effects)
+    if effects in conditional.effects:
+        factor = conditional.effect_factors(effects)[1]
+        parameters = conditional.effect_parameters(effects)
+    else:
+        factor, parameters = effects, [effect_variances(conditional, effects)[..., None]]
+    read = conditional.compile(parameters, mode=QUICK_MODE)
     n_responses = conditional.check_points[0][effects].shape[1:]
     for value, variable in conditional.rvs.items():
-        name = variable.name
-        slab = conditional.effect_factors(effects)[1]
-        if set(conditional.factors_of(conditional.values[value])) != {name, slab}:
+        if set(conditional.factors_of(conditional.values[value])) != {variable.name, factor}:
             continue
         if conditional.check_points[0][value].shape not in ((), n_responses):
             continue
-        if not value.endswith("_log__"):
-            continue
-        read = conditional.compile(parameters, mode=QUICK_MODE)
-        proportional = True
-        for point in conditional.check_points:
-            weights, variances = read(point)
-            # A step of its own for each element: whose variance scales what must be told apart.
-            shape = point[value].shape
-            step = 0.5 + np.arange(point[value].size).reshape(shape) / (1 + point[value].size)
-            other_weights, other = read(point | {value: point[value] + step})
-            proportional &= np.array_equal(weights, other_weights)
-            wanted = variances * np.exp(step)[..., None]
-            proportional &= wanted.shape == other.shape and np.allclose(
-                other, wanted, rtol=1e-9, atol=0.0
-            )
-        if proportional:
+        if value.endswith("_log__") and _in_proportion(conditional, read, value):
             return ScaleMove(conditional, value)
     return None
+
+
+def _in_proportion(conditional: ConditionalModel, read: PointFunction, value: str) -> bool:
+    """Whether the last of some parameters grows as a variance does, and the others stay."""
+    for point in conditional.check_points:
+        # A step of its own for each element: whose variance scales what must be told apart.
+        shape = point[value].shape
+        step = 0.5 + np.arange(point[value].size).reshape(shape) / (1 + point[value].size)
+        *before, variances = read(point)
+        *after, moved = read(point | {value: point[value] + step})
+        wanted = variances * np.exp(step)[..., None]
+        same = all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+        if not same or wanted.shape != moved.shape:
+            return False
+        if not np.allclose(moved, wanted, rtol=1e-9, atol=0.0):
+            return False
+    return True

@@ -8,18 +8,17 @@ gradient. The draw of one effect given the others is that of `nnmm_pymc.kernels.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import pymc as pm
-from pymc.step_methods.compound import BlockedStep, StepMethodState
+from pymc.step_methods.compound import StepMethodState
 from pymc.step_methods.state import dataclass_state
-from pymc.util import get_value_vars_from_user_vars
 
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.markers import dense_sweep
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
 from nnmm_pymc.steps.gaussian import MAX_ELEMENTS, Quadratic, gaussian_pattern
+from nnmm_pymc.steps.gibbs import GibbsStep
 
 __all__ = ["SelectionGibbs"]
 
@@ -33,7 +32,7 @@ class SelectionGibbsState(StepMethodState):
     current: np.ndarray | None
 
 
-class SelectionGibbs(BlockedStep):
+class SelectionGibbs(GibbsStep):
     """Gibbs step for a `MarkerEffects` variable that multiplies no genotypes.
 
     Parameters
@@ -51,16 +50,10 @@ class SelectionGibbs(BlockedStep):
     """
 
     name = "selection_gibbs"
-    default_blocked = True
-    stats_dtypes_shapes: ClassVar[dict[str, Any]] = {}
     _state_class = SelectionGibbsState
 
-    def __init__(
-        self, vars, *, conditional: ConditionalModel, model=None, blocked: bool = True, rng=None
-    ):
-        self.vars = get_value_vars_from_user_vars(vars, pm.modelcontext(model))
-        self.rng = np.random.default_rng(rng)
-        self.conditional = conditional
+    def __init__(self, vars, *, conditional: ConditionalModel, **kwargs: Any):
+        super().__init__(vars, conditional=conditional, **kwargs)
         self.effects = self.vars[0].name
         own = conditional.effect_factors(self.effects)
         pattern = gaussian_pattern(conditional, [self.effects], without=own)

@@ -7,17 +7,16 @@ them are updated side by side, each exactly (Neal 2003, Ann Stat 31:705).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import pymc as pm
 import pytensor.tensor as pt
-from pymc.step_methods.compound import BlockedStep, StepMethodState
+from pymc.step_methods.compound import StepMethodState
 from pymc.step_methods.state import dataclass_state
-from pymc.util import get_value_vars_from_user_vars
 
 from nnmm_pymc.kernels.slice import slice_sample
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
+from nnmm_pymc.steps.gibbs import GibbsStep
 from nnmm_pymc.steps.partial import PartialFunction
 
 __all__ = ["SliceGibbs", "elementwise_density"]
@@ -132,7 +131,7 @@ class SliceGibbsState(StepMethodState):
     count: int
 
 
-class SliceGibbs(BlockedStep):
+class SliceGibbs(GibbsStep):
     """Slice update of every element of one variable.
 
     Parameters
@@ -150,8 +149,6 @@ class SliceGibbs(BlockedStep):
     """
 
     name = "slice_gibbs"
-    default_blocked = True
-    stats_dtypes_shapes: ClassVar[dict[str, Any]] = {}
     _state_class = SliceGibbsState
 
     def __init__(
@@ -160,13 +157,10 @@ class SliceGibbs(BlockedStep):
         *,
         density: PartialFunction,
         conditional: ConditionalModel,
-        model=None,
-        blocked: bool = True,
-        rng=None,
+        **kwargs: Any,
     ):
-        self.vars = get_value_vars_from_user_vars(vars, pm.modelcontext(model))
-        self.rng = np.random.default_rng(rng)
-        self.conditional, self.density = conditional, density
+        super().__init__(vars, conditional=conditional, **kwargs)
+        self.density = density
         self._reset()
 
     def _reset(self) -> None:

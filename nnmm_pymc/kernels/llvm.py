@@ -1,0 +1,70 @@
+"""Building blocks of the loops that are written as LLVM vectors.
+
+Addresses, offsets and strides are in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+
+__all__ = ["declare", "load_vector", "loop", "pointer", "splat"]
+
+
+def declare(builder: Any, name: str, returns: Any, arguments: Sequence[Any]) -> Any:
+    """An intrinsic of LLVM, declared once a module."""
+    known = builder.module.globals.get(name)
+    return known or ir.Function(builder.module, ir.FunctionType(returns, arguments), name)
+
+
+def pointer(builder: Any, base: Any, offset: Any, kind: Any) -> Any:
+    """Pointer to a value of this type."""
+    return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
+
+
+def load_vector(builder: Any, place: Any) -> Any:
+    """The vector at a pointer, wherever it lies."""
+    value = builder.load(place)
+    value.align = 1
+    return value
+
+
+def splat(builder: Any, scalar: Any, vector: Any) -> Any:
+    """A vector of nothing but a scalar."""
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.IntType(32)(0))
+    order = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(one, one, order)
+
+
+def loop(
+    builder: Any,
+    n: Any,
+    carried: Sequence[Any],
+    body: Callable[..., Sequence[Any]],
+    step: int = 1,
+) -> list[Any]:
+    """``for i in range(0, n, step): carried = body(i, carried)``; returns what was carried."""
+    before = builder.block
+    start, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
+    some = builder.icmp_signed(">", n, n.type(0))
+    builder.cbranch(some, start, after)
+    builder.position_at_end(start)
+    i = builder.phi(n.type)
+    entering = [builder.phi(value.type) for value in carried]
+    leaving = body(i, entering)
+    following = builder.add(i, n.type(step))
+    end = builder.block
+    for phi, first, last in zip(
+        [i, *entering], [n.type(0), *carried], [following, *leaving], strict=True
+    ):
+        phi.add_incoming(first, before)
+        phi.add_incoming(last, end)
+    builder.cbranch(builder.icmp_signed("<", following, n), start, after)
+    builder.position_at_end(after)
+    results = [builder.phi(value.type) for value in carried]
+    for phi, first, last in zip(results, carried, leaving, strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(last, end)
+    return results

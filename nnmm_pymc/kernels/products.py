@@ -1,0 +1,189 @@
+"""Products of blocks of markers with the residuals, which changed effects are taken out of."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from nnmm_pymc.kernels.genotypes import FAST
+from nnmm_pymc.kernels.packed import packed_dot
+from nnmm_pymc.kernels.vector import (
+    LANES,
+    centre_float32,
+    centre_int8,
+    dot,
+    read_dot,
+    subtract,
+)
+
+__all__ = [
+    "LONG_TILE",
+    "ROWS",
+    "TILE",
+    "block_products",
+    "block_update",
+    "packed_products",
+    "vectors",
+]
+
+# Individuals at a time: their residuals of ten responses and some rows of dosages fit the L1 cache.
+TILE = 512
+# The same where one response reads each dosage once.
+LONG_TILE = 4096
+# Markers at a time whose centred dosages are kept.
+ROWS = 8
+
+_dot_4x5, _dot_4x2, _dot_4x1 = dot(4, 5), dot(4, 2), dot(4, 1)
+_read_4x5, _read_4x2, _read_4x1 = (read_dot(4, k, "int8") for k in (5, 2, 1))
+_subtract_4, _subtract_1 = subtract(4), subtract(1)
+_packed_4x2, _packed_4x1, _packed_1x1 = packed_dot(4, 2), packed_dot(4, 1), packed_dot(1, 1)
+
+
+@njit(nogil=True, cache=True)
+def _centre_row(dosages, centre, marker, start, stop, tile, row):
+    """Centred dosages of one marker, up to a whole number of vectors."""
+    whole = (stop - start) // LANES * LANES
+    source = dosages[marker:].ctypes.data + start * dosages.itemsize
+    if dosages.itemsize == 1:
+        centre_int8(source, centre[marker], whole, tile[row:].ctypes.data)
+    else:
+        centre_float32(source, centre[marker], whole, tile[row:].ctypes.data)
+    for i in range(whole, stop - start):
+        value = dosages[marker, start + i]
+        tile[row, i] = np.float32(value) - centre[marker] if value >= 0 else np.float32(0.0)
+    for i in range(stop - start, vectors(stop - start)):
+        tile[row, i] = np.float32(0.0)
+
+
+@njit(nogil=True, cache=True)
+def vectors(n):
+    """Length of whole vectors that hold n elements."""
+    return (n + LANES - 1) // LANES * LANES
+
+
+@njit(nogil=True, cache=True)
+def block_products(dosages, centre, first, size, responses, tile, lanes, out):
+    """Fill ``out[:, :size]`` with x'r for the markers of one block and all responses."""
+    n = dosages.shape[1]
+    n_responses = responses.shape[0]
+    lanes[:] = np.float32(0.0)
+    r_stride, x_stride, lane_stride = responses.strides[0], tile.strides[0], lanes.strides[0]
+    means = centre.ctypes.data
+    long = LONG_TILE if n_responses == 1 else TILE
+    for start in range(0, n, long):
+        stop = min(n, start + long)
+        width = vectors(stop - start)
+        r = responses.ctypes.data + 4 * start
+        for j in range(0, size, 4):
+            k = 0
+            marker = first + j
+            sums = lanes.ctypes.data + j * lane_stride
+            x = tile.ctypes.data
+            if dosages.itemsize == 1 and size - j >= 4 and width == stop - start:
+                # The first responses convert the dosages and leave them in the tile for the rest.
+                raw, mean = dosages[marker:].ctypes.data + start, means + 4 * marker
+                if n_responses >= 5:
+                    _read_4x5(raw, n, mean, x, x_stride, r, r_stride, width, sums, lane_stride)
+                    k = 5
+                elif n_responses >= 2:
+                    _read_4x2(raw, n, mean, x, x_stride, r, r_stride, width, sums, lane_stride)
+                    k = 2
+                else:
+                    _read_4x1(raw, n, mean, x, x_stride, r, r_stride, width, sums, lane_stride)
+                    k = 1
+            else:
+                for b in range(min(4, size - j)):
+                    _centre_row(dosages, centre, marker + b, start, stop, tile, b)
+            while k < n_responses:
+                column, place = r + k * r_stride, sums + 4 * LANES * k
+                if k + 5 <= n_responses:
+                    _dot_4x5(x, x_stride, column, r_stride, width, place, lane_stride)
+                    k += 5
+                elif k + 2 <= n_responses:
+                    _dot_4x2(x, x_stride, column, r_stride, width, place, lane_stride)
+                    k += 2
+                else:
+                    _dot_4x1(x, x_stride, column, r_stride, width, place, lane_stride)
+                    k += 1
+    _sum_lanes(lanes, size, out)
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _sum_lanes(lanes, size, out):
+    for j in range(size):
+        for k in range(out.shape[0]):
+            total = 0.0
+            for lane in range(LANES):
+                total += np.float64(lanes[j, k, lane])
+            out[k, j] = total
+
+
+@njit(nogil=True, cache=True)
+def packed_products(
+    packed, starts, missing, centre, first, size, responses, digits, units, totals, sums, out
+):
+    """The same from packed dosages and the digits of the responses.
+
+    With d the dosage, 0 where it is missing: x'r = d'r - c (sum of r - sum of r where it is).
+    """
+    chunks = packed.shape[1] // 64
+    n_responses, stride = responses.shape[0], digits.strides[0]
+    x_stride, place = packed.strides[0], sums.ctypes.data
+    x = packed.ctypes.data + first * x_stride
+    for j in range(0, size, 4):
+        rows = min(4, size - j)
+        k = 0
+        while k < n_responses:
+            r = digits.ctypes.data + k * stride
+            width = 2 if rows == 4 and k + 2 <= n_responses else 1
+            if rows < 4:
+                for m in range(rows):
+                    _packed_1x1(x + (j + m) * x_stride, 0, r, 0, chunks, place + 8 * m)
+            elif width == 2:
+                _packed_4x2(x + j * x_stride, x_stride, r, stride, chunks, place)
+            else:
+                _packed_4x1(x + j * x_stride, x_stride, r, 0, chunks, place)
+            for m in range(rows):
+                for own in range(width):
+                    total = sums[m * width + own] - centre[first + j + m] * totals[k + own]
+                    out[k + own, j + m] = units[k + own] * total
+            k += width
+    for marker in range(first, first + size):
+        for place in range(starts[marker], starts[marker + 1]):
+            for k in range(n_responses):
+                out[k, marker - first] += centre[marker] * responses[k, missing[place]]
+
+
+@njit(nogil=True, cache=True)
+def block_update(dosages, centre, first, changed, change, tile, scales, addresses, residual):
+    """Take the changed effects of one block out of the residuals of all responses.
+
+    `changed` are the markers of the block with a change in any response; scales and addresses are
+    scratch.
+    """
+    n = dosages.shape[1]
+    for low in range(0, len(changed), ROWS):
+        rows = changed[low : min(low + ROWS, len(changed))]
+        for start in range(0, n, TILE):
+            stop = min(n, start + TILE)
+            for b in range(len(rows)):
+                _centre_row(dosages, centre, first + rows[b], start, stop, tile, b)
+            width = vectors(stop - start)
+            r = residual.ctypes.data + 4 * start
+            for k in range(residual.shape[0]):
+                count = 0
+                for b in range(len(rows)):
+                    if change[rows[b], k] != 0.0:
+                        scales[count] = change[rows[b], k]
+                        addresses[count] = tile.ctypes.data + b * tile.strides[0]
+                        count += 1
+                m = 0
+                own = r + k * residual.strides[0]
+                while m < count:
+                    scale, address = scales.ctypes.data + 4 * m, addresses.ctypes.data + 8 * m
+                    if m + 4 <= count:
+                        _subtract_4(scale, address, own, width)
+                        m += 4
+                    else:
+                        _subtract_1(scale, address, own, width)
+                        m += 1
