@@ -13,8 +13,9 @@ TRAJECTORY_FAULTS = [
     Fault(
         "individuals without data counted in a regression",
         "steps.latent_hmc:LatentHMC._draw_traits",
-        "self.seen[:, t]",
-        "np.ones(len(self.seen), bool)",
+        "residual = density.y_incomplete[seen, t]",
+        "seen = np.ones(len(seen), bool)\n"
+        "        residual = np.nan_to_num(density.y_incomplete[:, t])",
         "hmc",
     ),
     Fault(
@@ -27,22 +28,23 @@ TRAJECTORY_FAULTS = [
     Fault(
         "momenta without the scale of their mass",
         "kernels.latent",
-        "p[c] = normals[i] * np.sqrt(m[c])",
-        "p[c] = normals[i]",
+        "p = normals[order] * np.sqrt(m)",
+        "p = normals[order]",
         "hmc",
     ),
     Fault(
         "slope of the activation without the scale",
         "kernels.latent",
-        "* slope[c] / scale[k]",
-        "* slope[c]",
+        "activate_all(code, leak, z[own], centre[k], scale[k], value[own], slope[own])",
+        "activate_all(code, leak, z[own], centre[k], scale[k], value[own], slope[own])\n"
+        "        slope[own] *= scale[k]",
         "hmc",
     ),
     Fault(
         "HMC of cells: second half of the kick missing",
         "kernels.latent",
-        "p[c] -= 0.5 * step * gradient[c]\n        # fmt: on",
-        "p[c] -= 0.0\n        # fmt: on",
+        "p[c] -= 0.5 * step * gradient[c]\n    # fmt: on",
+        "p[c] -= 0.0\n    # fmt: on",
         "hmc",
     ),
     Fault(
@@ -124,7 +126,7 @@ def with_observed(step: Any, middle: Any, weights: Any) -> Any:
             cell,
             tau,
             traits,
-            base - density.activated @ weights,
+            base - (density.activated @ weights).T,
             *middle_arguments,
             np.concatenate([mass, density.held.middle_precision[column]]),
             size,

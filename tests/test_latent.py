@@ -38,7 +38,7 @@ def test_moves_of_one_individual_match_a_grid(activation):
         "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
     }[activation]
     mean, tau = np.array([0.5, -1.0]), np.array([1.5, 9.9, 0.7])
-    traits, base = np.array([[1.2, np.nan]]), np.array([[0.4, 0.0]])
+    traits, base = np.array([[1.2], [np.nan]]), np.array([[0.4], [0.0]])
     weights = np.array([[1.5, 1.0], [0.3, 1.0], [-2.0, 1.0]])
     centre, scale = np.array([0.2, 0.0, -0.1]), np.array([1.3, 1.0, 0.8])
     cell = np.array([[0, -1, 1]])

@@ -7,7 +7,8 @@ trajectory of them all. For row i, cells k, traits t:
     U(z) = sum_k (z_k - m_k)^2 tau_k / 2 + sum_t (y_t - eta_t - sum_k w_kt g(z_k))^2 tau_t / 2
 
 Leapfrog steps with a diagonal mass and a Metropolis test (Duane et al. 1987, Phys Lett B 195:216;
-Neal 2011, Handbook of Markov Chain Monte Carlo, ch. 5).
+Neal 2011, Handbook of Markov Chain Monte Carlo, ch. 5). All individuals move in step, with the
+cells standing omic by omic, so that every loop runs along an array.
 """
 
 from __future__ import annotations
@@ -15,37 +16,86 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from nnmm_pymc.kernels.activate import activate
+from nnmm_pymc.kernels.activate import activate_all
 from nnmm_pymc.kernels.genotypes import FAST
+from nnmm_pymc.kernels.rows import add, add_at, take_at
 
 __all__ = ["latent_hmc"]
 
 
+@njit(nogil=True, cache=True)
+def _by_omic(cell, size):
+    """Cells ordered omic by omic, the row of each, and where each omic begins."""
+    n_rows, n_omics = cell.shape
+    order, row = np.empty(size, np.int64), np.empty(size, np.int64)
+    bounds = np.zeros(n_omics + 1, np.int64)
+    count = 0
+    for k in range(n_omics):
+        for r in range(n_rows):
+            if cell[r, k] >= 0:
+                order[count], row[count] = cell[r, k], r
+                count += 1
+        bounds[k + 1] = count
+    return order, row, bounds
+
+
 @njit(fastmath=FAST, nogil=True, cache=True)
-def _potential(
-    z, mean, tau, columns, size, y, base, trait_tau, weights, centre, scale, code, leak, gradient
-):
-    """U and its gradient for one individual."""
-    value = np.empty(size)
-    slope = np.empty(size)
-    total = 0.0
-    for c in range(size):
-        k = columns[c]
-        value[c], slope[c] = activate(code, leak, (z[c] - centre[k]) / scale[k])
+def _pull_cells(z, mean, tau, row, pull, slope, gradient, energy):
+    """Gradient of U in the cells of one omic; adds their part of U to the energies of the rows."""
+    for c in range(z.shape[0]):
         away = z[c] - mean[c]
-        total += 0.5 * tau[k] * away * away
-        gradient[c] = tau[k] * away
-    for t in range(len(y)):
-        if np.isnan(y[t]):
-            continue
-        residual = y[t] - base[t]
-        for c in range(size):
-            residual -= weights[columns[c], t] * value[c]
-        total += 0.5 * trait_tau[t] * residual * residual
-        for c in range(size):
-            k = columns[c]
-            gradient[c] -= trait_tau[t] * residual * weights[k, t] * slope[c] / scale[k]
-    return total
+        gradient[c] = tau * away - pull[c] * slope[c]
+        energy[row[c]] += 0.5 * tau * away * away
+
+
+@njit(nogil=True, cache=True)
+def _pull_traits(eta, traits, tau, energy):
+    """Turn the mean of one trait into its weighted residual, 0 where it is missing."""
+    for i in range(eta.shape[0]):
+        residual = traits[i] - eta[i]
+        if np.isnan(residual):
+            residual = 0.0
+        energy[i] += 0.5 * tau * residual * residual
+        eta[i] = tau * residual
+
+
+@njit(nogil=True, cache=True)
+def _potential(
+    z, mean, row, bounds, tau, traits, base, trait_tau, weights, centre, scale, code, leak,
+    gradient, energy,
+):  # fmt: skip
+    """Fill U of every row and its gradient in every cell."""
+    n_omics, n_traits = weights.shape
+    value, slope, pull = np.empty(len(z)), np.empty(len(z)), np.zeros(len(z))
+    eta = base.copy()
+    energy[:] = 0.0
+    for k in range(n_omics):
+        own = slice(bounds[k], bounds[k + 1])
+        whole = bounds[k + 1] - bounds[k] == eta.shape[1]
+        activate_all(code, leak, z[own], centre[k], scale[k], value[own], slope[own])
+        for t in range(n_traits):
+            if whole:
+                add(eta[t], weights[k, t], value[own])
+            else:
+                add_at(eta[t], row[own], weights[k, t], value[own])
+    for t in range(n_traits):
+        _pull_traits(eta[t], traits[t], trait_tau[t], energy)
+    for k in range(n_omics):
+        own = slice(bounds[k], bounds[k + 1])
+        whole = bounds[k + 1] - bounds[k] == eta.shape[1]
+        push = pull[own]
+        for t in range(n_traits):
+            if whole:
+                add(push, weights[k, t], eta[t])
+            else:
+                take_at(push, row[own], weights[k, t], eta[t])
+        _pull_cells(z[own], mean[own], tau[k], row[own], push, slope[own], gradient[own], energy)
+
+
+@njit(nogil=True, cache=True)
+def _add_kinetic(p, mass, row, energy):
+    for c in range(p.shape[0]):
+        energy[row[c]] += 0.5 * p[c] * p[c] / mass[c]
 
 
 @njit(nogil=True, cache=True)
@@ -77,7 +127,7 @@ def latent_hmc(
     cell : (r, K) int
         Index into `latent`, negative where observed or left out.
     tau : (K,) residual precisions of the omics
-    traits, base : (r, T) arrays
+    traits, base : (T, r) arrays
         Traits, NaN where missing, and all of their means but what the missing cells add.
     trait_tau : (T,), weights : (K, T), centre, scale : (K,)
     code, leak
@@ -94,44 +144,34 @@ def latent_hmc(
     float
         Mean acceptance probability over the individuals.
     """
-    n_rows, n_omics = cell.shape
-    columns = np.empty(n_omics, np.int64)
-    index = np.empty(n_omics, np.int64)
-    z, p, gradient = np.empty(n_omics), np.empty(n_omics), np.empty(n_omics)
-    mu, m = np.empty(n_omics), np.empty(n_omics)
+    order, row, bounds = _by_omic(cell, len(latent))
+    z, mu, m = latent[order], mean[order], mass[order]
+    p = normals[order] * np.sqrt(m)
+    gradient = np.empty(len(z))
+    before, after = np.empty(len(cell)), np.empty(len(cell))
+    # fmt: off
+    _potential(z, mu, row, bounds, tau, traits, base, trait_tau, weights, centre, scale, code,
+               leak, gradient, before)
+    _add_kinetic(p, m, row, before)
+    for _ in range(n_steps):
+        for c in range(len(z)):
+            p[c] -= 0.5 * step * gradient[c]
+            z[c] += step * p[c] / m[c]
+        _potential(z, mu, row, bounds, tau, traits, base, trait_tau, weights, centre, scale, code,
+                   leak, gradient, after)
+        for c in range(len(z)):
+            p[c] -= 0.5 * step * gradient[c]
+    # fmt: on
+    _add_kinetic(p, m, row, after)
     accepted = 0.0
-    for r in range(n_rows):
-        size = 0
-        for k in range(n_omics):
-            if cell[r, k] >= 0:
-                columns[size], index[size] = k, cell[r, k]
-                size += 1
-        before = 0.0
-        for c in range(size):
-            i = index[c]
-            z[c], mu[c], m[c] = latent[i], mean[i], mass[i]
-            p[c] = normals[i] * np.sqrt(m[c])
-            before += 0.5 * p[c] * p[c] / m[c]
-        # fmt: off
-        before += _potential(z, mu, tau, columns, size, traits[r], base[r], trait_tau, weights,
-                             centre, scale, code, leak, gradient)
-        after = 0.0
-        for _ in range(n_steps):
-            for c in range(size):
-                p[c] -= 0.5 * step * gradient[c]
-                z[c] += step * p[c] / m[c]
-            after = _potential(z, mu, tau, columns, size, traits[r], base[r], trait_tau, weights,
-                               centre, scale, code, leak, gradient)
-            for c in range(size):
-                p[c] -= 0.5 * step * gradient[c]
-        # fmt: on
-        for c in range(size):
-            after += 0.5 * p[c] * p[c] / m[c]
-        ratio = np.exp(min(0.0, before - after))
+    taken = np.zeros(len(cell), np.bool_)
+    for r in range(len(cell)):
+        ratio = np.exp(min(0.0, before[r] - after[r]))
         if not np.isfinite(ratio):
             ratio = 0.0
         accepted += ratio
-        if uniforms[r] < ratio:
-            for c in range(size):
-                latent[index[c]] = z[c]
-    return accepted / max(1, n_rows)
+        taken[r] = uniforms[r] < ratio
+    for c in range(len(z)):
+        if taken[row[c]]:
+            latent[order[c]] = z[c]
+    return accepted / max(1, len(cell))

@@ -16,42 +16,9 @@ from numba import njit
 
 from nnmm_pymc.kernels.activate import activate_all
 from nnmm_pymc.kernels.genotypes import FAST
+from nnmm_pymc.kernels.rows import add, add_at, dot, dot_at, take_at
 
 __all__ = ["network_density"]
-
-
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _add(out, scale, x):
-    for i in range(out.shape[0]):
-        out[i] += scale * x[i]
-
-
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _add_at(out, row, scale, x):
-    for c in range(row.shape[0]):
-        out[row[c]] += scale * x[c]
-
-
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _take_at(out, row, scale, x):
-    for c in range(row.shape[0]):
-        out[c] += scale * x[row[c]]
-
-
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _dot(x, y):
-    total = 0.0
-    for i in range(x.shape[0]):
-        total += x[i] * y[i]
-    return total
-
-
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _dot_at(x, row, y):
-    total = 0.0
-    for c in range(row.shape[0]):
-        total += x[c] * y[row[c]]
-    return total
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
@@ -135,38 +102,38 @@ def _incomplete_rows(
     total = 0.0
     for t in range(n_traits):
         for d in range(trait_design.shape[0]):
-            _add(eta[t], trait_coefficients[d, t], trait_design[d])
+            add(eta[t], trait_coefficients[d, t], trait_design[d])
     for k in range(n_omics):
         own = slice(bounds[k], bounds[k + 1])
         activate_all(code, leak, latent[own], centre[k], scale[k], value[own], slope[own])
         for t in range(n_traits):
             if whole[k]:
-                _add(eta[t], weights[k, t], value[own])
+                add(eta[t], weights[k, t], value[own])
             else:
-                _add_at(eta[t], row[own], weights[k, t], value[own])
+                add_at(eta[t], row[own], weights[k, t], value[own])
             if partial[k]:
-                _add(eta[t], weights[k, t], activated[k])
+                add(eta[t], weights[k, t], activated[k])
     for t in range(n_traits):
         total += _pull_traits(eta[t], traits[t], counted[t], trait_precision[t])
         for d in range(trait_design.shape[0]):
-            grad_trait[d, t] = _dot(trait_design[d], eta[t])
+            grad_trait[d, t] = dot(trait_design[d], eta[t])
     for k in range(n_omics):
         own = slice(bounds[k], bounds[k + 1])
         pull, mean = np.zeros(bounds[k + 1] - bounds[k]), middle_offset[own].copy()
         for t in range(n_traits):
-            grad_weights[k, t] = _dot(activated[k], eta[t]) if partial[k] else 0.0
+            grad_weights[k, t] = dot(activated[k], eta[t]) if partial[k] else 0.0
             if whole[k]:
-                grad_weights[k, t] += _dot(value[own], eta[t])
-                _add(pull, weights[k, t], eta[t])
+                grad_weights[k, t] += dot(value[own], eta[t])
+                add(pull, weights[k, t], eta[t])
             else:
-                grad_weights[k, t] += _dot_at(value[own], row[own], eta[t])
-                _take_at(pull, row[own], weights[k, t], eta[t])
+                grad_weights[k, t] += dot_at(value[own], row[own], eta[t])
+                take_at(pull, row[own], weights[k, t], eta[t])
         for c in range(middle_design.shape[0]):
-            _take_at(mean, row[own], middle_coefficients[c, k], middle_design[c])
+            take_at(mean, row[own], middle_coefficients[c, k], middle_design[c])
         precision = middle_precision[k]
         total += _push(latent[own], mean, precision, pull, slope[own], grad_latent[own])
         for c in range(middle_design.shape[0]):
-            grad_middle[c, k] = _dot_at(mean, row[own], middle_design[c])
+            grad_middle[c, k] = dot_at(mean, row[own], middle_design[c])
     return total
 
 

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import numpy as np
 from pymc.step_methods.compound import StepMethodState
 from pymc.step_methods.state import dataclass_state
-from scipy.linalg import solve_triangular
 
 from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS, SLOPES
 from nnmm_pymc.kernels.activate import ACTIVATION_CODES
@@ -56,9 +55,11 @@ class LatentHMC(GibbsStep):
     def __init__(self, vars, *, density: FusedDensity, **kwargs: Any):
         super().__init__(vars, conditional=density.conditional, **kwargs)
         self.density = density
-        net = density.network
-        self.counts = ~np.isnan(net.middle.observed) | net.latent
-        self.seen = ~np.isnan(net.terminal.observed)
+        # Those that count in the regression of an omic, and of a trait.
+        counts = ~np.isnan(density.network.middle.observed) | density.network.latent
+        design = density.middle_design
+        self.middle_cross = np.stack([design[c].T @ design[c] for c in counts.T])
+        self.seen = ~np.isnan(density.y_incomplete)
         self._reset()
 
     def _reset(self) -> None:
@@ -103,8 +104,8 @@ class LatentHMC(GibbsStep):
             mean,
             density.cell,
             held.middle_precision,
-            density.y_incomplete,
-            base,
+            np.ascontiguousarray(density.y_incomplete.T),
+            np.ascontiguousarray(base.T),
             held.trait_precision,
             weights,
             net.centre,
@@ -123,58 +124,71 @@ class LatentHMC(GibbsStep):
             self.log_step = float(np.clip(self.log_step, -5.0, np.log(1.5)))
         return acceptance
 
-    def _completed(self, point: Point) -> np.ndarray:
-        net = self.density.network
-        z = np.where(np.isnan(net.middle.observed), 0.0, net.middle.observed)
-        z[net.latent] = point[net.missing]
-        return z
-
     def _draw_traits(self, point: Point) -> None:
         """Weights and coefficients of every trait given the completed omics."""
-        density, net = self.density, self.density.network
-        activated = NUMPY_ACTIVATIONS[net.activation](
-            (self._completed(point) - net.centre) / net.scale
+        density, net, held = self.density, self.density.network, self.density.held
+        columns = density.latent_columns
+        activated = density.activated.copy()
+        activated[density.cell_rows, columns] = NUMPY_ACTIVATIONS[net.activation](
+            (point[net.missing] - net.centre[columns]) / net.scale[columns]
         )
-        residual = density.y - density.offset(net.terminal)
+        rows = np.hstack([activated, density.trait_rows])
+        cross, linear = density.trait_cross.copy(), held.trait_linear.T.copy()
+        for t in range(len(cross)):
+            seen = self.seen[:, t]
+            residual = density.y_incomplete[seen, t] - held.trait_offset[seen, t]
+            cross[t] += rows[seen].T @ rows[seen]
+            linear[t] += rows[seen].T @ residual
         _, trait_index, weight_index = density.indices
-        held_weights = len(weight_index) == 0
-        if held_weights:
-            residual = residual - activated @ density.held.weights
-        for t, precision in enumerate(density.held.trait_precision):
-            own = [] if held_weights else [activated * net.weight_mask[:, t]]
-            design = np.hstack([*own, density.trait_design])[self.seen[:, t]]
-            index = np.concatenate(
-                [weight_index[:, t] if not held_weights else [], trait_index[:, t]]
-            )
-            self._draw(point, index.astype(int), design, residual[self.seen[:, t], t], precision)
+        n_omics = len(net.weight_mask)
+        if len(weight_index):
+            mask = np.vstack([net.weight_mask, np.ones_like(trait_index)]).T
+            cross, linear = cross * mask[:, :, None] * mask[:, None, :], linear * mask
+        else:
+            linear -= np.einsum("tjk,kt->tj", cross[:, :, :n_omics], held.weights)
+            cross, linear = cross[:, n_omics:, n_omics:], linear[:, n_omics:]
+        index = np.vstack([weight_index, trait_index]).T
+        self._draw(point, index, cross, linear, held.trait_precision)
 
     def _draw_middle(self, point: Point) -> None:
         """Intercepts and covariate effects of every omic given its completed values."""
-        density, net = self.density, self.density.network
-        residual = self._completed(point) - density.offset(net.middle)
-        index = density.indices[0]
-        for k, precision in enumerate(density.held.middle_precision):
-            rows = self.counts[:, k]
-            self._draw(
-                point, index[:, k], density.middle_design[rows], residual[rows, k], precision
-            )
+        density, net, held = self.density, self.density.network, self.density.held
+        residual = np.zeros((len(density.incomplete), len(net.weight_mask)))
+        residual[density.cell_rows, density.latent_columns] = (
+            point[net.missing] - held.middle_offset
+        )
+        linear = held.middle_linear + density.middle_rows.T @ residual
+        index = density.indices[0].T
+        self._draw(point, index, self.middle_cross, linear.T, held.middle_precision)
 
     def _draw(
         self,
         point: Point,
         index: np.ndarray,
-        design: np.ndarray,
-        response: np.ndarray,
-        precision: float,
+        cross: np.ndarray,
+        linear: np.ndarray,
+        precision: np.ndarray,
     ) -> None:
-        """Draw the elements of the stacked vector at `index` from their Gaussian conditional."""
-        if not len(index):
+        """Draw the coefficients of several responses from their Gaussian conditionals.
+
+        Parameters
+        ----------
+        point : dict
+            Changed in place.
+        index : (K, c) array
+            Where the coefficients of each response stand in the stacked vector.
+        cross, linear : (K, c, c) and (K, c) arrays
+            X'X and X'y of each response.
+        precision : (K,) array
+        """
+        if not index.size:
             return
-        density = self.density
-        prior = density.prior_precision[index]
-        total = np.diag(prior) + precision * design.T @ design
-        linear = prior * density.prior_mean[index] + precision * design.T @ response
+        prior = self.density.prior_precision[index]
+        total = precision[:, None, None] * cross
+        total += prior[:, :, None] * np.eye(index.shape[1])
+        pull = prior * self.density.prior_mean[index] + precision[:, None] * linear
         lower = np.linalg.cholesky(total)
-        noise = self.rng.standard_normal(len(index))
-        whitened = solve_triangular(lower, linear, lower=True) + noise
-        density.put(point, index, solve_triangular(lower, whitened, lower=True, trans=1))
+        whitened = np.linalg.solve(lower, pull[..., None])
+        whitened += self.rng.standard_normal(whitened.shape)
+        drawn = np.linalg.solve(lower.transpose(0, 2, 1), whitened)[..., 0]
+        self.density.put(point, index.ravel(), drawn.ravel())
