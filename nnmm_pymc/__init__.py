@@ -11,6 +11,8 @@ shorthands. For a model of your own, write `MarkerEffects` and `genetic_value` i
 Words: `inclusion` is the probability that a marker HAS an effect (JWAS's pi is that it has none).
 """
 
+from typing import TYPE_CHECKING, Any
+
 from nnmm_pymc.alphabet import GBLUP as GBLUP
 from nnmm_pymc.alphabet import RRBLUP as RRBLUP
 from nnmm_pymc.alphabet import BayesA as BayesA
@@ -50,10 +52,6 @@ from nnmm_pymc.mediation import omic_shares as omic_shares
 from nnmm_pymc.network import Layer as Layer
 from nnmm_pymc.network import Network as Network
 from nnmm_pymc.network import predict_network as predict_network
-from nnmm_pymc.plots import plot_fit as plot_fit
-from nnmm_pymc.plots import plot_network as plot_network
-from nnmm_pymc.plots import plot_pip as plot_pip
-from nnmm_pymc.plots import plot_predicted as plot_predicted
 from nnmm_pymc.prior_check import implied_prior as implied_prior
 from nnmm_pymc.priors import Prior as Prior
 from nnmm_pymc.random_effects import RandomEffects as RandomEffects
@@ -76,3 +74,18 @@ from nnmm_pymc.summarise import marker_effects as marker_effects
 from nnmm_pymc.summarise import weights as weights
 from nnmm_pymc.variance_components import repeatability as repeatability
 from nnmm_pymc.variance_components import variance_components as variance_components
+
+if TYPE_CHECKING:
+    from nnmm_pymc.plots import plot_fit as plot_fit
+    from nnmm_pymc.plots import plot_network as plot_network
+    from nnmm_pymc.plots import plot_pip as plot_pip
+    from nnmm_pymc.plots import plot_predicted as plot_predicted
+
+
+def __getattr__(name: str) -> Any:
+    # Matplotlib takes half a second to import, which only plots need.
+    if name in ("plot_fit", "plot_network", "plot_pip", "plot_predicted"):
+        from nnmm_pymc import plots
+
+        return getattr(plots, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

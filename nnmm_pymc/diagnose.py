@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import arviz as az
+import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -204,9 +204,9 @@ def _row(variable: xr.DataArray) -> list[float]:
         return [1.0, np.nan, np.nan]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        rhat = az.rhat(variable).where(moving)
-        bulk = az.ess(variable, method="bulk").where(moving)
-        tail = az.ess(variable, method="tail").where(moving)
+        rhat = arviz_stats.rhat(variable).where(moving)
+        bulk = arviz_stats.ess(variable, method="bulk").where(moving)
+        tail = arviz_stats.ess(variable, method="tail").where(moving)
     return [float(rhat.max()), float(bulk.min()), float(tail.min())]
 
 

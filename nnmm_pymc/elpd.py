@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import arviz as az
+import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -149,7 +149,7 @@ def compare_networks(log_likelihoods: Mapping[str, xr.DataTree], **options: Any)
                 f"{first!r} and {other!r} are not of the same phenotypes; fit both to the same "
                 "individuals, and name the traits= of both."
             )
-    return az.compare(dict(log_likelihoods), **options)
+    return arviz_stats.compare(dict(log_likelihoods), **options)
 
 
 def check_imputations(imputations: int) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import arviz as az
+import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -180,7 +180,7 @@ def _dataset(
             by_draw = np.concatenate(own.kept).reshape(*shape, len(people), -1)
             # Values that never move, of a trait without included markers, agree.
             with np.errstate(invalid="ignore"):
-                r_hat = az.rhat(_array(by_draw, leading | by_individual)).fillna(1.0)
+                r_hat = arviz_stats.rhat(_array(by_draw, leading | by_individual)).fillna(1.0)
             out[f"{node.name}_r_hat"] = r_hat
     return xr.Dataset(out)
 

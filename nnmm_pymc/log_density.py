@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import arviz  # noqa: F401  (gives arrays their .azstats)
+import arviz_stats  # noqa: F401  (gives arrays their .azstats)
 import numpy as np
 import xarray as xr
 from pymc.model.transform.conditioning import remove_value_transforms

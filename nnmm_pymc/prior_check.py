@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import arviz as az
+import arviz_base
 import numpy as np
 import pandas as pd
 import pytensor.tensor as pt
@@ -233,7 +233,7 @@ def _prior_trees(network: Network, draws: int, random_seed: int | None) -> Itera
                 with np.errstate(over="ignore"):
                     value = _finite(value.astype(dtype), name)
                 kept.setdefault(name, np.empty((1, number, *value.shape), dtype))[0, i] = value
-        tree = az.from_dict(
+        tree = arviz_base.from_dict(
             {
                 "posterior": {name: kept[name] for name in parameters},
                 "effect_draws": {name: kept[name] for name in effects},

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, get_args
 
-import arviz as az
+import arviz_base
 import numpy as np
 import pymc as pm
 import xarray as xr
@@ -237,7 +237,7 @@ def _to_datatree(model: pm.Model, plan: RecordPlan, records: list[ChainRecord]) 
     }
     groups = {"posterior": stored, "sample_stats": stats}
     observed = {rv.name: np.asarray(model.rvs_to_values[rv].data) for rv in model.observed_RVs}
-    tree = az.from_dict(
+    tree = arviz_base.from_dict(
         {k: v for k, v in groups.items() if v},
         coords=_used(coords, stored, dims),
         dims={k: v for k, v in dims.items() if k in stored},

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-import arviz as az
+import arviz_base
+import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -22,7 +23,7 @@ from nnmm_pymc.prior_check import marker_dims
 
 __all__ = ["sensitivity"]
 
-LABELLER = az.labels.BaseLabeller()
+LABELLER = arviz_base.labels.BaseLabeller()
 
 Draws = Mapping[str, xr.DataArray]
 Merit = Mapping[str, np.ndarray]
@@ -170,7 +171,7 @@ def _quantities(
 def _scalars(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
     return {
         LABELLER.make_label_flat(name, place, index): dataset[name].isel(index)
-        for name, place, index in az.xarray_sel_iter(dataset, skip_dims=set(SAMPLE))
+        for name, place, index in arviz_base.xarray_sel_iter(dataset, skip_dims=set(SAMPLE))
     }
 
 
@@ -198,7 +199,7 @@ def _reweighted(base: Draws, weights: xr.DataArray) -> list[dict[str, Any]]:
 
 
 def _mcse(draws: xr.DataArray) -> float:
-    return float(az.mcse(draws)) if float(draws.std()) > 0 else 0.0
+    return float(arviz_stats.mcse(draws)) if float(draws.std()) > 0 else 0.0
 
 
 def _row(name: str, base: xr.DataArray, mean: Any, sd: Any, error: float) -> dict[str, Any]:

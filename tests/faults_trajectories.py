@@ -21,8 +21,8 @@ TRAJECTORY_FAULTS = [
     Fault(
         "mass that depends on where the cells are",
         "steps.latent_hmc:LatentHMC._move_cells",
-        "at = (mean - net.centre[columns])",
-        "at = (point[net.missing] - net.centre[columns])",
+        "mass = density.cell_curvature(mean, weights)",
+        "mass = density.cell_curvature(point[net.missing], weights)",
         "hmc",
     ),
     Fault(

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import arviz as az
+import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -213,12 +213,12 @@ def _transitions(
 def _compare_chain(moments: _Moments, prior: np.ndarray, chain: np.ndarray) -> pd.DataFrame:
     exact, found = moments(prior), moments(chain)
     draws = xr.Dataset({"f": (("chain", "draw", "k"), found[None])})
-    error = np.hypot(az.mcse(draws)["f"], exact.std(axis=0, ddof=1) / np.sqrt(len(exact)))
+    error = np.hypot(arviz_stats.mcse(draws)["f"], exact.std(axis=0, ddof=1) / np.sqrt(len(exact)))
     table = moments.labels.assign(
         step=CHAIN,
         prior=exact.mean(axis=0),
         sampler=found.mean(axis=0),
-        effective=az.ess(draws, method="mean")["f"].to_numpy(),
+        effective=arviz_stats.ess(draws, method="mean")["f"].to_numpy(),
         z=_score(found.mean(axis=0) - exact.mean(axis=0), np.asarray(error)),
     )
     return table.assign(z=table["z"].where(table["effective"] >= LEAST_EFFECTIVE))

@@ -34,7 +34,6 @@ from nnmm_pymc.steps.terms import (
     find_random_terms,
     find_terms,
     marker_effects_of,
-    value_shape,
 )
 
 __all__ = ["ConditionalModel", "PointFunction", "gradient"]
@@ -105,7 +104,11 @@ class ConditionalModel:
             liability.settle for liability in liabilities_of(model)
         ]
         self.terms: list[HeldTerm] = [*find_terms(model), *find_random_terms(model)]
-        shapes = {t.value: value_shape(model, t) for t in self.terms}
+        # Support points of the priors.
+        self.support = model.initial_point()
+        shapes = {
+            t.value: (t.n_individuals, *self.support[t.effects].shape[1:]) for t in self.terms
+        }
         if self.terms:
             self.conditional = pm.do(
                 model, {name: np.zeros(s) for name, s in shapes.items()}, prune_vars=False
@@ -136,10 +139,9 @@ class ConditionalModel:
 
     def _effect_prior(self, effects: str) -> EffectPrior:
         weights, variances = self.effect_parameters(effects)
-        point = self.model.initial_point()
-        sizes = self.compile([weights.shape[-1], variances.shape[-1]], mode=QUICK_MODE)(point)
-        n_classes = int(max(sizes))
-        shape = point[effects].shape
+        shapes = self.compile([weights.shape[-1], variances.shape[-1]], mode=QUICK_MODE)
+        n_classes = int(max(shapes(self.support)))
+        shape = self.support[effects].shape
         return EffectPrior(self.values[effects], weights, variances, shape, n_classes)
 
     def effect_parameters(self, effects: str) -> list[Any]:
@@ -281,24 +283,24 @@ class ConditionalModel:
         improper = {
             value for value, rv in self.rvs.items() if isinstance(rv.owner.op, FlatRV | HalfFlatRV)
         }
+        enough = max(10, size)
         with np.errstate(all="ignore"):
-            improper |= self._undrawable(seed, improper)
-            for point in self._drawn(seed, 10, improper):
-                improper |= {v for v, x in point.items() if not _holdable(x, self._bounded(v))}
-            points = self._drawn(seed, size, improper)
+            try:
+                points = self._drawn(seed, enough, improper)
+            except ZeroDivisionError:
+                improper |= {v for v in set(self.rvs) - improper if self._fails(seed, v)}
+                points = self._drawn(seed, enough, improper)
+            extreme = {
+                v for p in points for v, x in p.items() if not _holdable(x, self._bounded(v))
+            }
+            if not extreme <= improper:
+                points = self._drawn(seed, size, improper | extreme)
         rng = np.random.default_rng(seed)
+        points = points[:size]
         for point in points:
             for settle in self.settlers:
                 settle(point, rng)
         return points
-
-    def _undrawable(self, seed: int, held: set[str]) -> set[str]:
-        """Variables of which a draw fails, not only is infinite."""
-        try:
-            self._drawn(seed, 10, held)
-        except ZeroDivisionError:
-            return {v for v in set(self.rvs) - held if self._fails(seed, v)}
-        return set()
 
     def _fails(self, seed: int, value_name: str) -> bool:
         try:
@@ -313,10 +315,9 @@ class ConditionalModel:
     def _drawn(self, seed: int, size: int, held: set[str]) -> list[Point]:
         """Prior draws on the scale of the value variables, those of `held` near their supports."""
         rng = np.random.default_rng(seed)
-        start = self.model.initial_point()
         names = {value: rv.name for value, rv in self.rvs.items()}
         natural = {v: self.compile([self.natural(v)], mode=QUICK_MODE) for v in held}
-        fixed = {names[v]: natural[v](start)[0] for v in held}
+        fixed = {names[v]: natural[v](self.support)[0] for v in held}
         model = pm.do(self.model, fixed, prune_vars=False) if fixed else self.model
         free = [v for v in names if v not in held]
         outputs = []
@@ -327,9 +328,9 @@ class ConditionalModel:
         draw = pymc_compile([], outputs, random_seed=seed, mode=QUICK_MODE)
         points = []
         for _ in range(size):
-            point = {v: start[v] + rng.normal(size=start[v].shape) for v in held}
+            point = {v: self.support[v] + rng.normal(size=self.support[v].shape) for v in held}
             for v in held:
-                model[names[v]].set_value(natural[v](start | point)[0])
+                model[names[v]].set_value(natural[v](self.support | point)[0])
             drawn = dict(zip(free, map(np.asarray, draw()), strict=True))
             points.append({v: (point | drawn)[v] for v in self.rvs})
         return points

@@ -20,7 +20,7 @@ from pymc.distributions.continuous import FlatRV
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.basic import NormalRV
 
-from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS
+from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS, SLOPES
 from nnmm_pymc.kernels.activate import ACTIVATION_CODES
 from nnmm_pymc.kernels.network import network_density
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
@@ -293,6 +293,32 @@ class FusedDensity:
         held.weights = self._weights(point)
         self.held = held
 
+    def cell_curvature(self, cells: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Curvature of minus the log density at missing cells, without the activation's own.
+
+        Positive, and what the Hessian is on average over the trait.
+        """
+        net, held, columns = self.network, self.held, self.latent_columns
+        pull = (weights**2 @ held.trait_precision / net.scale**2)[columns]
+        slope = SLOPES[net.activation]((cells - net.centre[columns]) / net.scale[columns])
+        return held.middle_precision[columns] + pull * slope**2
+
+    def inverse_curvature(self, point: Point) -> np.ndarray:
+        """Rough variance of every element in the coordinates of the density, given the others."""
+        self.prepare(point)
+        held, total = self.held, self.prior_precision.copy()
+        cells = np.ravel(point[self.network.missing])
+        total[self.slices[self.network.missing]] = self.cell_curvature(cells, held.weights)
+        total[self.indices[0]] += held.middle_precision * _squares(self.middle_cross).T
+        both = np.vstack([self.indices[2], self.indices[1]])
+        squares = _squares(self.trait_cross).T[-len(both) :] if len(both) else np.zeros((0, 1))
+        total[both] += held.trait_precision * squares
+        with np.errstate(divide="ignore"):
+            variance = 1.0 / total
+        for index, own in zip(self.whitening.index, 1.0 / held.trait_precision, strict=False):
+            variance[index] = own
+        return variance
+
     def put(self, point: Point, index: np.ndarray, values: np.ndarray) -> None:
         """Write elements of the stacked vector into the variables of a point, in place."""
         for name, part in self.slices.items():
@@ -371,6 +397,11 @@ class FusedDensity:
         parts = [np.arange(s.start, s.stop) for s in (self.slices[n] for n in names)]
         empty = np.zeros((0, n_columns), int)
         return np.vstack([empty, *(p.reshape(-1, n_columns) for p in parts)])
+
+
+def _squares(cross: np.ndarray) -> np.ndarray:
+    """Diagonals of cross-products, (column, c)."""
+    return np.einsum("kcc->kc", cross)
 
 
 def _stacked(point: Point, side: Side, n_columns: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from pymc.step_methods.compound import StepMethodState
 from pymc.step_methods.state import dataclass_state
 
-from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS, SLOPES
+from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS
 from nnmm_pymc.kernels.activate import ACTIVATION_CODES
 from nnmm_pymc.kernels.latent import latent_hmc
 from nnmm_pymc.steps.conditional import Point
@@ -92,12 +92,10 @@ class LatentHMC(GibbsStep):
     def _move_cells(self, point: Point) -> float:
         density, net, held = self.density, self.density.network, self.density.held
         middle, trait, weights = density.coefficients(point)
-        mean, columns = self._cell_means(middle), density.latent_columns
+        mean = self._cell_means(middle)
         base = held.trait_offset + density.activated @ weights + density.trait_rows @ trait
-        # Curvature of the potential at the mean of each cell, which the move does not change.
-        at = (mean - net.centre[columns]) / net.scale[columns]
-        pull = (weights**2 @ held.trait_precision / net.scale**2)[columns]
-        mass = held.middle_precision[columns] + pull * SLOPES[net.activation](at) ** 2
+        # At the mean of each cell, which the move does not change.
+        mass = density.cell_curvature(mean, weights)
         step = float(np.exp(self.log_step)) * self.rng.uniform(0.8, 1.2)
         acceptance = latent_hmc(
             point[net.missing],

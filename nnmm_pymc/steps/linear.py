@@ -234,10 +234,9 @@ def read_spread(conditional: ConditionalModel, graph: Any) -> Callable[[Point], 
     graph : vector
     """
     function = conditional.compile([graph], mode=QUICK_MODE)
-    compiled = conditional.compile([graph])
     names = [n for n in function.names if n.endswith("_log__")]
     if len(names) != 1 or len(function.names) != 1:
-        return lambda point: compiled(point)[0]
+        return _compiled(conditional, graph)
     name = names[0]
     shape = np.shape(conditional.check_points[0][name])
     size = int(np.prod(shape))
@@ -251,5 +250,10 @@ def read_spread(conditional: ConditionalModel, graph: Any) -> Callable[[Point], 
 
     for point in conditional.check_points:
         if not np.allclose(read(point), function(point)[0], rtol=1e-12, atol=0.0):
-            return lambda point: compiled(point)[0]
+            return _compiled(conditional, graph)
     return read
+
+
+def _compiled(conditional: ConditionalModel, graph: Any) -> Callable[[Point], np.ndarray]:
+    compiled = conditional.compile([graph])
+    return lambda point: compiled(point)[0]

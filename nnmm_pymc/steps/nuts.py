@@ -98,7 +98,8 @@ class ConditionalNUTS(pm.NUTS):
             names_and_types = pm.NUTS.stats_dtypes_shapes.items()
             self.stats_dtypes_shapes = {prefix + k: v for k, v in names_and_types}
             self.stats_dtypes = [{prefix + k: t for k, (t, _) in names_and_types}]
-        self._compile_curvature(density, own)
+        if fused is None:
+            self._compile_curvature(density, own)
 
     def _compile_density(self, names, own, density, point) -> ValueGradFunction:
         conditional = self.conditional
@@ -152,8 +153,7 @@ class ConditionalNUTS(pm.NUTS):
             diagonals.append(diagonal)
         diagonal = np.concatenate(diagonals)
         with np.errstate(all="ignore"):
-            variance = 1.0 / np.abs(diagonal)
-        return np.where(np.isfinite(variance), np.clip(variance, 1e-10, 1e10), 1.0)
+            return 1.0 / np.abs(diagonal)
 
     def _hamiltonian_step(self, start, p0, step_size):
         if self.fused is None:
@@ -234,12 +234,12 @@ class ConditionalNUTS(pm.NUTS):
         pm.NUTS.sampling_state.fset(self, state)
 
     def _start_potential(self, point: Point) -> None:
-        diagonal, own = self._inverse_curvature(point), point
-        if self.fused is not None:
-            own = self.fused.inward(point)
-            variance = self.fused.residual_variance(point)
-            for index, v in zip(self.fused.whitening.index, variance, strict=False):
-                diagonal[index] = v
+        fused, own = self.fused, point
+        if fused is None:
+            variance = self._inverse_curvature(point)
+        else:
+            variance, own = fused.inverse_curvature(point), fused.inward(point)
+        usable = np.where(np.isfinite(variance), np.clip(variance, 1e-10, 1e10), 1.0)
         self.potential._initial_mean = np.concatenate([np.ravel(own[v.name]) for v in self.vars])
-        self.potential._initial_diag = diagonal
+        self.potential._initial_diag = usable
         self.potential.reset()

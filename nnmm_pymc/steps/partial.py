@@ -60,21 +60,30 @@ class PartialFunction:
     outputs : list of variable
     own : list of variable
         The arguments.
+    gradient : bool
+        Return the gradient of the only output too, and compile where much is held.
     """
 
-    def __init__(self, conditional: ConditionalModel, outputs: list[Any], own: list[Any]):
+    def __init__(
+        self,
+        conditional: ConditionalModel,
+        outputs: list[Any],
+        own: list[Any],
+        *,
+        gradient: bool = False,
+    ):
         frontier = _frontier(outputs, own)
         held = [v.type() for v in frontier]
         self.before = conditional.compile(frontier) if frontier else None
-        self.inputs = dict(zip(frontier, held, strict=True))
-        self.outputs: list[Any] = graph_replace(outputs, self.inputs, strict=False)
-        self.own, self.held = own, held
-        self.compile(self.outputs)
-
-    def compile(self, outputs: list[Any], mode: Any = STEP_MODE) -> None:
-        """Make these outputs (graphs of `own` and `held`) the ones that a call returns."""
+        outputs = graph_replace(outputs, dict(zip(frontier, held, strict=True)), strict=False)
+        mode: Any = STEP_MODE
+        if gradient:
+            outputs = [*outputs, *(pt.grad(outputs[0], variable) for variable in own)]
+            self.prepare(conditional.check_points[0])
+            largest = max((np.size(v) for v in self.values), default=0)
+            mode = "NUMBA" if largest >= WORTH_COMPILING else STEP_MODE
         self.function: Any = pytensor.function(
-            [*self.own, *self.held], outputs, mode=mode, on_unused_input="ignore"
+            [*own, *held], outputs, mode=mode, on_unused_input="ignore"
         )
         self.function.trust_input = True
 
@@ -113,12 +122,7 @@ class HeldDensity:
             parts[conditional.values[name]] = vector[start:stop].reshape(shape)
             start = stop
         stacked = graph_replace([density], parts, strict=False)
-        self.partial = PartialFunction(conditional, stacked, [vector])
-        total: Any = self.partial.outputs[0]
-        self.partial.prepare(point)
-        largest = max((np.size(v) for v in self.partial.values), default=0)
-        mode = "NUMBA" if largest >= WORTH_COMPILING else STEP_MODE
-        self.partial.compile([total, pt.grad(total, vector)], mode)
+        self.partial = PartialFunction(conditional, stacked, [vector], gradient=True)
 
     def prepare(self, point: Point) -> None:
         """Take in everything that does not move."""

@@ -26,7 +26,6 @@ __all__ = [
     "find_random_terms",
     "find_terms",
     "marker_effects_of",
-    "value_shape",
 ]
 
 
@@ -196,9 +195,3 @@ def find_random_terms(model: pm.Model) -> list[RandomTerm]:
                 f"pm.Deterministic('value', level_value({effects.name}, index)) in the model."
             )
     return found
-
-
-def value_shape(model: pm.Model, term: HeldTerm) -> tuple[int, ...]:
-    """Shape of the value of a term."""
-    effects = model.initial_point()[term.effects]
-    return (term.n_individuals, *effects.shape[1:])
