@@ -1,4 +1,4 @@
-"""Deliberate faults in the Gibbs updates: variances, marker effects, Gaussian blocks, scales."""
+"""Deliberate faults in the Gibbs updates."""
 
 from __future__ import annotations
 
@@ -291,5 +291,34 @@ GIBBS_FAULTS = [
         "found = getattr(self, 'last', self.parameters(point)); self.last = self.parameters(point)",
         "gibbs",
         shown_by="all steps",
+    ),
+    # ---- liabilities
+    Fault(
+        "liabilities around half of their mean",
+        "steps.liability:LiabilityGibbs.step",
+        "mean = point[self.liability.name] - residual",
+        "mean = 0.5 * (point[self.liability.name] - residual)",
+        "binary",
+    ),
+    Fault(
+        "liabilities between the bounds of another record",
+        "steps.liability:LiabilityGibbs.step",
+        "truncated_normal(mean, sd, lower, upper, uniform)",
+        "truncated_normal(mean, sd, np.roll(lower, 1), np.roll(upper, 1), uniform)",
+        "binary",
+    ),
+    Fault(
+        "gaps between cutpoints: a missing Jacobian",
+        "steps.liability:LiabilityGibbs.log_density",
+        "jacobian = point[self.liability.gaps].sum()",
+        "jacobian = 0.0",
+        "ordinal",
+    ),
+    Fault(
+        "gaps between cutpoints given half of the mean",
+        "steps.liability:LiabilityGibbs.log_density",
+        "((b - mean) / sd for b",
+        "((b - 0.5 * mean) / sd for b",
+        "ordinal",
     ),
 ]

@@ -102,14 +102,14 @@ def bent_network() -> nn.Network:
     )
 
 
-def binary_network() -> nn.Network:
-    """A trait of two categories, with random effects of herds."""
+def category_network(family: str, n_categories: int) -> nn.Network:
+    """A trait of some categories, with random effects of herds."""
     dosages, _, traits = tables(missing=False)
     herds = [f"h{i % 4}" for i in range(N)]
-    traits = pd.DataFrame({"y0": np.arange(N) % 2, "herd": herds}, IDS)
+    traits = pd.DataFrame({"y0": np.arange(N) % n_categories, "herd": herds}, IDS)
     herd = nn.Prior("InverseGamma", alpha=4.0, beta=0.9)
     priors = {"geno": MARKERS["BayesC"], "Intercept": INTERCEPT, "1|herd": herd}
-    equation = nn.Equation("y0 ~ 1 + geno + (1|herd)", priors=priors, family="bernoulli")
+    equation = nn.Equation("y0 ~ 1 + geno + (1|herd)", priors=priors, family=family)
     return nn.Network([nn.Layer("geno", dosages), nn.Layer("pheno", traits)], [equation])
 
 
@@ -172,7 +172,8 @@ MODELS: dict[str, Callable[[], tuple[Any, str]]] = {
         ),
         "auto",
     ),
-    "binary": lambda: (binary_network(), "auto"),
+    "binary": lambda: (category_network("bernoulli", 2), "auto"),
+    "ordinal": lambda: (category_network("ordinal", 4), "auto"),
     "own": lambda: (own_model(), "auto"),
     "slices": lambda: (scale_model(), "auto"),
 }

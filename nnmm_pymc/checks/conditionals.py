@@ -12,6 +12,7 @@ import pymc as pm
 from nnmm_pymc.checks.effects import marker_misfits, scale_misfits, selection_misfits
 from nnmm_pymc.checks.gaussian import latent_gibbs_misfits, noise_misfits
 from nnmm_pymc.checks.hyper import conjugate_misfits, slice_misfits
+from nnmm_pymc.checks.liability import liability_misfits
 from nnmm_pymc.checks.random_effects import (
     random_effect_misfits,
     random_scale_misfits,
@@ -25,6 +26,7 @@ from nnmm_pymc.steps.conjugate import ConjugateGibbs
 from nnmm_pymc.steps.gaussian import GaussianGibbs
 from nnmm_pymc.steps.latent import LatentGibbs
 from nnmm_pymc.steps.latent_hmc import LatentHMC
+from nnmm_pymc.steps.liability import LiabilityGibbs
 from nnmm_pymc.steps.markers import MarkerGibbs
 from nnmm_pymc.steps.nuts import ConditionalNUTS
 from nnmm_pymc.steps.plan import Latent, StepPlan, assign_steps
@@ -47,6 +49,7 @@ MISFITS: dict[type, Callable[[Any, State], Iterator[tuple[str, float]]]] = {
     GaussianGibbs: noise_misfits,
     LatentGibbs: latent_gibbs_misfits,
     LatentHMC: latent_hmc_misfits,
+    LiabilityGibbs: liability_misfits,
     ConditionalNUTS: nuts_misfits,
 }
 

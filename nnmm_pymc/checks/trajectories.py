@@ -73,12 +73,12 @@ def latent_hmc_misfits(step: LatentHMC, state: State) -> Iterator[tuple[str, flo
     With p the momenta, mass m and U minus the log density, a step is
     z' = z + s (p - s U'(z) / 2) / m, and accepted with the ratio of the densities of (z, p).
     """
-    keep = step.log_step, step.tuning
-    step.log_step, step.tuning = float(np.log(STEP)), False
+    keep = step.log_step, step.tuning, step.passes
+    step.log_step, step.tuning, step.passes = float(np.log(STEP)), False, 1
     yield from noise_misfits(step, state, momenta=1)
     for misfit in _leapfrog_misfits(step, state):
         yield step.density.network.missing, misfit
-    step.log_step, step.tuning = keep
+    step.log_step, step.tuning, step.passes = keep
 
 
 def _leapfrog_misfits(step: LatentHMC, state: State) -> Iterator[float]:

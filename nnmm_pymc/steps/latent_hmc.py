@@ -28,6 +28,9 @@ TARGET = 0.8
 # Length of a trajectory in standard deviations of a cell: a quarter of a period.
 LENGTH = 0.5 * np.pi
 MAX_STEPS = 12
+# Cells and coefficients in turn, so often a draw: another pass costs less than the sweep over the
+# markers, and a second adds half as many effective draws of the weights as the first; a third, few.
+PASSES = 2
 
 
 @dataclass_state
@@ -54,7 +57,7 @@ class LatentHMC(GibbsStep):
 
     def __init__(self, vars, *, density: FusedDensity, **kwargs: Any):
         super().__init__(vars, conditional=density.conditional, **kwargs)
-        self.density = density
+        self.density, self.passes = density, PASSES
         # Those that count in the regression of an omic, and of a trait.
         counts = ~np.isnan(density.network.middle.observed) | density.network.latent
         design = density.middle_design
@@ -78,9 +81,10 @@ class LatentHMC(GibbsStep):
         point = {
             name: np.array(v) if name in self.density.names else v for name, v in point.items()
         }
-        acceptance = self._move_cells(point)
-        self._draw_traits(point)
-        self._draw_middle(point)
+        for _ in range(self.passes):
+            acceptance = self._move_cells(point)
+            self._draw_traits(point)
+            self._draw_middle(point)
         return point, [{"latent_acceptance": acceptance}]
 
     def _cell_means(self, middle: np.ndarray) -> np.ndarray:
