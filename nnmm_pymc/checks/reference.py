@@ -128,6 +128,8 @@ class State:
         after = self.reference.factors(self.point | new, {**self.classes, **(classes or {})})
         before = self.reference.factors(self.point, self.classes)
         names = [n for n in after if n != without]
-        value = sum(np.sum(after[n] - before[n]) for n in names)
+        # Two states that are both impossible differ by nothing that is a number: a misfit.
+        with np.errstate(invalid="ignore"):
+            value = sum(np.sum(after[n] - before[n]) for n in names)
         size = sum(np.abs(f[n]).sum() for f in (after, before) for n in names)
         return Change(float(value), float(size))
