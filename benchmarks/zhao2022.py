@@ -1,7 +1,7 @@
 """Accuracy on the data of Zhao et al. (2022), Genetics iyac034, Part 3, against the published.
 
     python benchmarks/zhao2022.py individuals BayesC 1 2 3
-    python benchmarks/zhao2022.py cells BayesC 1 2 3
+    python benchmarks/zhao2022.py cells BayesC 1 2 3 --draws 6000
 
 The arguments say what is missing, the prior of the markers, and which replicates to run.
 Rows 956-1055 are the test set: their phenotypes are withheld, their omics observed as in the files.
@@ -10,7 +10,7 @@ Reads ../shared/data/zhao2022_part3; see its README for the origin.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from pathlib import Path
 
@@ -79,7 +79,14 @@ def run(
 
 
 if __name__ == "__main__":
-    pattern, prior, *replicates = sys.argv[1:]
-    rows = pd.DataFrame([run(pattern, prior, int(r)) for r in replicates])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("pattern", choices=["individuals", "cells"])
+    parser.add_argument("prior", choices=PRIORS)
+    parser.add_argument("replicates", type=int, nargs="+")
+    parser.add_argument("--draws", type=int, default=6000)
+    given = parser.parse_args()
+    rows = pd.DataFrame(
+        [run(given.pattern, given.prior, r, draws=given.draws) for r in given.replicates]
+    )
     print(rows.to_string(index=False, float_format=lambda v: f"{v:.4f}"))
-    print(f"{pattern}, {prior}: mean accuracy {rows['accuracy'].mean():.4f}")
+    print(f"{given.pattern}, {given.prior}: mean accuracy {rows['accuracy'].mean():.4f}")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.free_memory import available_bytes
 from nnmm_pymc.record import RecordPlan
 from nnmm_pymc.steps.conditional import Point
 
-__all__ = ["Memory", "available_bytes", "check_memory", "run_memory"]
+__all__ = ["Memory", "check_memory", "run_memory"]
 
 # Bytes of an iteration's arrays: float64 and float32 residuals of every cell of a value; effects,
 # random numbers, classes and parameters of the prior of every effect.
@@ -63,11 +63,7 @@ def run_memory(record: RecordPlan, start: Point, chains: int, running: int) -> M
     chains, running : int
         Chains in all, and at a time.
     """
-    values = record.read(start) if record.read else []
-    stored = {
-        name: 8 * record.draws * int(np.size(v))
-        for name, v in zip(record.stored, values, strict=True)
-    }
+    stored = {name: 8 * record.draws * int(np.size(v)) for name, v in record.read(start).items()}
     summarised = 6 * 8 * sum(int(np.size(start[v])) for v in record.summarised.values())
     thinned = 4 * len(record.thinned_at) * sum(int(np.size(start[e])) for e in record.effects)
     working = sum(
@@ -82,23 +78,6 @@ def run_memory(record: RecordPlan, start: Point, chains: int, running: int) -> M
         running * working,
         max(stored, key=lambda name: stored[name], default=""),
     )
-
-
-def available_bytes() -> int | None:
-    """Memory that may still be taken, or None if this system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        fields = dict(line.split(":", 1) for line in lines)
-        free = 1024 * int(fields["MemAvailable"].split()[0])
-    except (OSError, KeyError, ValueError):
-        return None
-    try:
-        # Inside a container.
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text())
-        return min(free, limit - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):
-        return free
 
 
 def check_memory(memory: Memory) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pymc as pm
+from pymc.logprob.transforms import LogOddsTransform, LogTransform
+from scipy.special import expit
 
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
@@ -103,11 +105,32 @@ class RecordPlan:
         effect_bytes = 4 * chains * sum(np.size(point[e]) for e in self.effects)
         self.thinned = min(draws, max(20, EFFECT_DRAWS_BYTES // max(1, effect_bytes)), 500)
         self.thinned_at = np.unique(np.linspace(0, draws - 1, self.thinned).round().astype(int))
+        self._inverses = {
+            name: (free[name], inverse)
+            for name in self.stored
+            if name in free and (inverse := _inverse(conditional, free[name])) is not None
+        }
+        self._others = [name for name in self.stored if name not in self._inverses]
         outputs = [
             conditional.natural(free[name]) if name in free else conditional.deterministic(name)
-            for name in self.stored
+            for name in self._others
         ]
-        self.read = conditional.compile(outputs, mode="FAST_COMPILE") if outputs else None
+        self._read = conditional.compile(outputs, mode="FAST_COMPILE") if outputs else None
+
+    def read(self, point: Point) -> dict[str, np.ndarray]:
+        """Values of the variables that are kept draw by draw, on their natural scale."""
+        values = {name: inverse(point[value]) for name, (value, inverse) in self._inverses.items()}
+        if self._read is not None:
+            values |= zip(self._others, self._read(point), strict=True)
+        return values
+
+
+def _inverse(conditional: ConditionalModel, value: str) -> Callable[[np.ndarray], Any] | None:
+    """NumPy's function from a value variable to its natural scale, where there is one."""
+    transform = conditional.conditional.rvs_to_transforms[conditional.rvs[value]]
+    if transform is None:
+        return np.asarray
+    return {LogTransform: np.exp, LogOddsTransform: expit}.get(type(transform))
 
 
 def _size(model: pm.Model, variable: Any) -> int:
@@ -136,11 +159,9 @@ class ChainRecord:
     @classmethod
     def start(cls, plan: RecordPlan, point: Point) -> ChainRecord:
         """Allocate what a chain needs."""
-        values = plan.read(point) if plan.read else []
         return cls(
             stored={
-                name: np.empty((plan.draws, *np.shape(v)))
-                for name, v in zip(plan.stored, values, strict=True)
+                name: np.empty((plan.draws, *np.shape(v))) for name, v in plan.read(point).items()
             },
             stats={},
             moments={
@@ -158,9 +179,8 @@ class ChainRecord:
         """Take in one draw."""
         plan = self.plan
         assert plan is not None
-        if plan.read:
-            for name, value in zip(plan.stored, plan.read(point), strict=True):
-                self.stored[name][self.draw] = value
+        for name, value in plan.read(point).items():
+            self.stored[name][self.draw] = value
         half = int(self.draw >= plan.draws // 2)
         for name, value in plan.summarised.items():
             self.moments[name][half].add(point[value])

@@ -30,8 +30,8 @@ GIBBS_FAULTS = [
     Fault(
         "slab variance of the wrong group",
         "steps.statistics:EffectStatistics.parameters",
-        "index = self.group[(*where, chosen)]",
-        "index = (self.group[(*where, chosen)] + 1) % self.prior[0].size",
+        "index = self.group.ravel()[place]",
+        "index = (self.group.ravel()[place] + 1) % self.prior[0].size",
         "nuts",
     ),
     Fault(
@@ -44,8 +44,8 @@ GIBBS_FAULTS = [
     Fault(
         "inclusion probability of the effects that are zero",
         "steps.statistics:EffectStatistics.parameters",
-        "{0: self.prior[0] + included, 1: self.prior[1] + allowed - included}",
-        "{1: self.prior[1] + included, 0: self.prior[0] + allowed - included}",
+        "{0: self.prior[0] + included, 1: self.prior[1] + self._allowed - included}",
+        "{1: self.prior[1] + included, 0: self.prior[0] + self._allowed - included}",
         "nuts",
     ),
     Fault(

@@ -15,7 +15,8 @@ ALLOWED = {
     "priors": {"errors"},
     "formula": {"errors"},
     "data": {"errors", "kernels"},
-    "io": {"errors", "data"},
+    "free_memory": set(),
+    "io": {"errors", "data", "free_memory"},
     "simulation": {"errors", "activations"},
     "alphabet": {"errors", "priors"},
     "defaults": {"alphabet", "errors", "priors"},
@@ -89,7 +90,7 @@ ALLOWED = {
     "checkpoint": {"chain_checkpoint", "errors", "fingerprint"},
     "chains": {"chain_checkpoint", "checkpoint", "errors", "record", "steps"},
     "diagnose": set(),
-    "memory": {"errors", "record", "steps"},
+    "memory": {"errors", "free_memory", "record", "steps"},
     "sample": {
         "chain_checkpoint",
         "chains",

@@ -5,7 +5,8 @@ import pytest
 
 import nnmm_pymc as nn
 from nnmm_pymc import memory as memory_module
-from nnmm_pymc.memory import Memory, available_bytes, check_memory, run_memory
+from nnmm_pymc.free_memory import available_bytes
+from nnmm_pymc.memory import Memory, check_memory, run_memory
 from nnmm_pymc.record import ChainRecord, RecordPlan
 from nnmm_pymc.steps import ConditionalModel
 

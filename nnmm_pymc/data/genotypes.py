@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from nnmm_pymc.data.names import clean_names, some
 from nnmm_pymc.data.quality import MISSING, GenotypeReport
+from nnmm_pymc.data.scratch import empty, taken_columns, taken_rows
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.packed import Packed, pack
 
@@ -33,6 +35,8 @@ class Genotypes:
         Chromosome, position, effect_allele and other_allele by marker (PLINK files only).
     source : str
         File name, "DataFrame" or "array"; used in messages.
+    scratch : Path, optional
+        Folder in which the dosages lie, instead of in memory.
 
     Examples
     --------
@@ -52,6 +56,7 @@ class Genotypes:
     report: GenotypeReport
     info: pd.DataFrame | None = None
     source: str = "genotypes"
+    scratch: Path | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.markers), len(self.individuals))
@@ -80,11 +85,11 @@ class Genotypes:
     @cached_property
     def packed(self) -> Packed:
         """The dosages again with four in a byte, for the sweep."""
-        return pack(self.dosages)
+        return pack(self.dosages, partial(empty, scratch=self.scratch))
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that the dosages take."""
+        """Bytes that the dosages take."""
         return self.dosages.nbytes
 
     @property
@@ -113,7 +118,7 @@ class Genotypes:
         if wanted.equals(self.individuals):
             return self
         where = _positions(self.individuals, wanted, "individual", self.source)
-        dosages = np.take(self.dosages, where, axis=1)
+        dosages = taken_columns(self.dosages, where, self.scratch)
         return replace(self, dosages=dosages, individuals=self.individuals[where])
 
     def take_markers(self, markers: Iterable[object]) -> Genotypes:
@@ -128,7 +133,7 @@ class Genotypes:
         where = _positions(self.markers, wanted, "marker", self.source)
         return replace(
             self,
-            dosages=self.dosages[where],
+            dosages=taken_rows(self.dosages, where, self.scratch),
             markers=self.markers[where],
             mean=self.mean[where],
             info=None if self.info is None else self.info.iloc[where],
@@ -154,7 +159,8 @@ class Genotypes:
     def __repr__(self) -> str:
         return (
             f"<Genotypes {self.source}: {self.n} individuals x {self.p} markers, "
-            f"{self.nbytes / 1e6:.1f} MB {self.dosages.dtype}, "
+            f"{self.nbytes / 1e6:.1f} MB {self.dosages.dtype}"
+            f"{'' if self.scratch is None else ' on disk'}, "
             f"{self.report.missing_rate:.2%} missing, {len(self.report.dropped)} markers dropped>"
         )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from nnmm_pymc.data.names import some
+from nnmm_pymc.data.scratch import taken_rows
 from nnmm_pymc.errors import InputError
 
 MISSING = np.int8(-1)
@@ -66,6 +68,7 @@ def quality_control(
     maf: float = 0.0,
     max_missing: float = 1.0,
     drop_constant: bool = True,
+    scratch: Path | None = None,
 ) -> tuple[np.ndarray, pd.Index, np.ndarray, GenotypeReport]:
     """Drop markers that carry no information or too little, and say which and why.
 
@@ -82,6 +85,8 @@ def quality_control(
     drop_constant
         Drop markers without variance or without any call. False is for individuals to predict:
         nothing is dropped for that, and the fit imputes what is missing.
+    scratch
+        Folder for the dosages that are kept, if they are to be on disk.
 
     Returns
     -------
@@ -120,7 +125,8 @@ def quality_control(
             "thresholds."
         )
     if not keep.all():
-        dosages, markers, mean = dosages[keep], markers[keep], mean[keep]
+        dosages = taken_rows(dosages, np.flatnonzero(keep), scratch)
+        markers, mean = markers[keep], mean[keep]
     mean = np.nan_to_num(mean)
     if drop_constant and dosages.dtype == np.float32 and missing[keep].any():
         dosages = np.where(np.isnan(dosages), mean[:, None].astype(np.float32), dosages)

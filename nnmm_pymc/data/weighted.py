@@ -6,6 +6,7 @@ import numpy as np
 
 from nnmm_pymc.data.genotypes import Genotypes
 from nnmm_pymc.data.quality import MISSING
+from nnmm_pymc.data.scratch import empty
 
 __all__ = ["scaled_rows"]
 
@@ -17,7 +18,7 @@ def scaled_rows(genotypes: Genotypes, factor: np.ndarray) -> Genotypes:
 
     They are shifted to be positive as dosages are, and the mean takes the shift back.
     """
-    dosages = np.empty(genotypes.dosages.shape, np.float32)
+    dosages = empty(genotypes.dosages.shape, np.float32, genotypes.scratch)
     least = np.empty(genotypes.p)
     for start in range(0, genotypes.p, _BLOCK):
         raw = genotypes.dosages[start : start + _BLOCK]
@@ -36,4 +37,5 @@ def scaled_rows(genotypes: Genotypes, factor: np.ndarray) -> Genotypes:
         genotypes.report,
         None,
         genotypes.source,
+        genotypes.scratch,
     )

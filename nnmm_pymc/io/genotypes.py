@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ def read_genotypes(
     missing_values: Sequence[str] = GENOTYPE_MISSING,
     transposed: bool = False,
     drop_constant: bool = True,
+    scratch: str | Path | None = None,
 ) -> Genotypes:
     """Read marker genotypes, check them, and report what was imputed or dropped.
 
@@ -69,6 +71,10 @@ def read_genotypes(
     drop_constant
         Drop markers that do not vary. Set it to False for individuals to predict: a marker that is
         constant among them is not so in the fit, whose means also impute their missing calls.
+    scratch
+        Folder on a disk with room for the dosages of a ``.bed`` file that does not fit in memory:
+        a byte and a quarter a call, twice that while individuals or markers are chosen. A fit
+        reads them once a draw, front to back, and gives the same result.
 
     Returns
     -------
@@ -92,7 +98,7 @@ def read_genotypes(
     if isinstance(source, Genotypes):
         return _filtered(source, maf, max_missing)
     missing_values = [str(value) for value in missing_values]
-    info = None
+    info, folder = None, _scratch(source, scratch)
     if isinstance(source, np.ndarray):
         name = "array"
         frame = _array_frame(source.T if transposed else source)
@@ -107,10 +113,27 @@ def read_genotypes(
         path = as_path(source)
         name = path.name
         if path.suffix.lower() == ".bed":
-            dosages, individuals, markers, info = read_bed(path)
+            dosages, individuals, markers, info = read_bed(path, folder)
         else:
             dosages, individuals, markers = _read_text(path, sep, missing_values, transposed)
-    return _checked(dosages, individuals, markers, info, name, maf, max_missing, drop_constant)
+    return _checked(
+        dosages, individuals, markers, info, name, maf, max_missing, drop_constant, folder
+    )
+
+
+def _scratch(source: object, scratch: str | Path | None) -> Path | None:
+    if scratch is None:
+        return None
+    if not str(source).lower().endswith(".bed"):
+        raise InputError(
+            "scratch= keeps the dosages of a .bed file on disk; make one with 'plink --make-bed'."
+        )
+    folder = Path(scratch)
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(
+            f"scratch={scratch}: this is no folder that may be written; name another one."
+        )
+    return folder
 
 
 def _checked(
@@ -122,6 +145,7 @@ def _checked(
     maf: float,
     max_missing: float,
     drop_constant: bool = True,
+    scratch: Path | None = None,
 ) -> Genotypes:
     try:
         dosages, kept, mean, report = quality_control(
@@ -130,11 +154,12 @@ def _checked(
             maf=maf,
             max_missing=max_missing,
             drop_constant=drop_constant,
+            scratch=scratch,
         )
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     info = info if info is None or len(kept) == len(markers) else info.loc[kept]
-    return Genotypes(dosages, individuals, kept, mean, report, info, source)
+    return Genotypes(dosages, individuals, kept, mean, report, info, source, scratch)
 
 
 def _filtered(genotypes: Genotypes, maf: float, max_missing: float) -> Genotypes:
@@ -149,7 +174,7 @@ def _filtered(genotypes: Genotypes, maf: float, max_missing: float) -> Genotypes
         )
     after = _checked(
         genotypes.dosages, genotypes.individuals, genotypes.markers, genotypes.info,
-        genotypes.source, maf, max_missing,
+        genotypes.source, maf, max_missing, scratch=genotypes.scratch,
     )  # fmt: skip
     report = replace(
         after.report,

@@ -11,7 +11,9 @@ import pandas as pd
 
 from nnmm_pymc.data.names import clean_names, short
 from nnmm_pymc.data.quality import MISSING
+from nnmm_pymc.data.scratch import empty
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.free_memory import available_bytes
 from nnmm_pymc.io.text import text_lines, unreadable
 
 BED_MAGIC = b"\x6c\x1b"
@@ -19,8 +21,13 @@ FIELDS = 6  # of a line in a .bim or .fam file
 MANY = 10  # markers at which nobody has two A1 alleles throughout
 
 
-def read_bed(path: Path) -> tuple[np.ndarray, pd.Index, pd.Index, pd.DataFrame]:
-    """Dosages of the A1 allele (marker, individual), names of both, and where the markers are."""
+def read_bed(
+    path: Path, scratch: Path | None = None
+) -> tuple[np.ndarray, pd.Index, pd.Index, pd.DataFrame]:
+    """Dosages of the A1 allele (marker, individual), names of both, and where the markers are.
+
+    The dosages are on disk in the folder `scratch`, if there is one.
+    """
     fam_path, bim_path = path.with_suffix(".fam"), path.with_suffix(".bim")
     fam = _read_columns(fam_path, ("FID", "IID"))
     bim = _read_columns(
@@ -43,7 +50,9 @@ def read_bed(path: Path) -> tuple[np.ndarray, pd.Index, pd.Index, pd.DataFrame]:
         ) from None
 
     info = bim.drop(columns=["marker", "cM"]).set_index(markers)
-    dosages = np.empty((p, n), np.int8)
+    if scratch is None:
+        _check_fits(path, n, p)
+    dosages = empty((p, n), np.int8, scratch)
     with open_bed(path, iid_count=n, sid_count=p) as bed:
         step = max(1, 2**26 // n)  # 64 MB at a time
         for start in range(0, p, step):
@@ -56,6 +65,17 @@ def read_bed(path: Path) -> tuple[np.ndarray, pd.Index, pd.Index, pd.DataFrame]:
             "if the individual is real, put another one last."
         )
     return dosages, individuals, markers, info
+
+
+def _check_fits(path: Path, n: int, p: int) -> None:
+    """Refuse a panel whose dosages, with four in a byte beside them, exceed the free memory."""
+    needed, free = 5 * n * p // 4, available_bytes()
+    if free is not None and needed > free:
+        raise InputError(
+            f"{path.name}: the dosages of {n} individuals and {p} markers take {needed / 1e9:.1f} "
+            f"GB of memory and {free / 1e9:.1f} GB are free: name a folder on disk for them with "
+            "read_genotypes(..., scratch=)."
+        )
 
 
 def plink_ids(family: pd.Series, individual: pd.Series) -> pd.Series:

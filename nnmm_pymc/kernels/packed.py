@@ -11,6 +11,7 @@ Position ``256 c + 64 q + b`` stands in byte ``64 c + b`` of a row, bits 2q and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +54,7 @@ class Packed:
     dosages : (p, 64 c) array of uint8
         c is n / 256, rounded up; a missing call is 0. Without rows if they are not packed.
     starts : (p + 1,) array of int64
-    missing : array of int64
+    missing : array of int32
         Individuals without a call of marker j: ``missing[starts[j]:starts[j + 1]]``.
     """
 
@@ -62,11 +63,11 @@ class Packed:
     missing: np.ndarray
 
 
-NOT_PACKED = Packed(np.zeros((0, 0), np.uint8), np.zeros(1, np.int64), np.zeros(0, np.int64))
+NOT_PACKED = Packed(np.zeros((0, 0), np.uint8), np.zeros(1, np.int64), np.zeros(0, np.int32))
 
 
-def pack(dosages: np.ndarray) -> Packed:
-    """Packed dosages of a (p, n) array.
+def pack(dosages: np.ndarray, empty: Callable[..., np.ndarray] = np.zeros) -> Packed:
+    """Packed dosages of a (p, n) array, in arrays made by ``empty(shape, dtype)``.
 
     They are `NOT_PACKED` where that does not pay: dosages are no whole numbers up to 3, more than a
     tenth of the calls is missing, or the processor lacks the instruction.
@@ -79,7 +80,11 @@ def pack(dosages: np.ndarray) -> Packed:
     if counts.sum() > MOST_MISSING * dosages.size:
         return NOT_PACKED
     starts = np.concatenate([[0], np.cumsum(counts)])
-    return Packed(*_pack(dosages, starts))
+    p, n = dosages.shape
+    out = empty((p, 64 * ((n + CHUNK - 1) // CHUNK)), np.uint8)
+    missing = empty((starts[-1],), np.int32)
+    _pack(dosages, starts, out, missing)
+    return Packed(out, starts, missing)
 
 
 @njit(nogil=True, cache=True)
@@ -92,11 +97,9 @@ def _count_missing(dosages):
 
 
 @njit(nogil=True, cache=True)
-def _pack(dosages, starts):
+def _pack(dosages, starts, out, missing):
     p, n = dosages.shape
-    chunks = (n + CHUNK - 1) // CHUNK
-    out = np.zeros((p, 64 * chunks), np.uint8)
-    missing = np.empty(starts[-1], np.int64)
+    chunks = out.shape[1] // 64
     row = np.zeros(CHUNK * chunks, np.uint8)
     for j in range(p):
         place = starts[j]
@@ -114,7 +117,6 @@ def _pack(dosages, starts):
                 out[j, 64 * c + b] = (
                     row[i] | (row[i + 64] << 2) | (row[i + 128] << 4) | (row[i + 192] << 6)
                 )
-    return out, starts, missing
 
 
 @intrinsic

@@ -8,7 +8,18 @@ from numba import njit
 from nnmm_pymc.kernels.genotypes import FAST
 from nnmm_pymc.kernels.slice import STEPS_OUT
 
-__all__ = ["draw_scale", "log_density", "scale_sums"]
+__all__ = ["draw_scale", "log_density", "moved_value", "scale_sums"]
+
+
+@njit(nogil=True, cache=True)
+def moved_value(value, before, residual):
+    """Genetic values, (n, K), after what they gained the residuals, (K, n), have lost."""
+    out = np.empty_like(value)
+    n, n_responses = value.shape
+    for i in range(n):
+        for k in range(n_responses):
+            out[i, k] = value[i, k] + (before[k, i] - residual[k, i])
+    return out
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
@@ -26,12 +37,11 @@ def scale_sums(value, residual, masks, pattern):
     """
     n, n_responses = value.shape
     squares, products = np.zeros(n_responses), np.zeros(n_responses)
-    for k in range(n_responses):
-        mask, own = masks[pattern[k]], residual[k]
-        for i in range(n):
-            g = value[i, k] * mask[i]
+    for i in range(n):
+        for k in range(n_responses):
+            g = value[i, k] * masks[pattern[k], i]
             squares[k] += g * g
-            products[k] += g * own[i]
+            products[k] += g * residual[k, i]
     return squares, products
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -74,14 +75,34 @@ class _Columns:
 
 @dataclass(frozen=True, eq=False)
 class _Linear:
-    """A residual as the module's formula has it."""
+    """A residual as the module's formula has it.
 
-    value: Callable[[], np.ndarray]
+    Attributes
+    ----------
+    data : shared variable or array
+        y.
+    mean : array
+        m.
+    parts : dict
+        A_v of every variable.
+    """
+
+    data: Any
     mean: np.ndarray
     parts: dict[str, _Choice | _Columns]
 
+    def value(self) -> np.ndarray:
+        """Flat y."""
+        fixed = isinstance(self.data, np.ndarray)
+        return self.data if fixed else np.ravel(self.data.get_value(borrow=True))
+
+    @cached_property
+    def _fixed(self) -> np.ndarray:
+        return self.data - self.mean
+
     def __call__(self, point: Point, without: Sequence[str] = ()) -> np.ndarray:
-        residual = self.value() - self.mean
+        fixed = isinstance(self.data, np.ndarray)
+        residual = self._fixed.copy() if fixed else self.value() - self.mean
         for name, part in self.parts.items():
             if name not in without:
                 part(point, residual)
@@ -134,7 +155,7 @@ def _find_linear(conditional: ConditionalModel, name: str, graph: Any) -> _Linea
             return function(zero | {n: v for n, v in values.items() if n in zero})[0]
 
     data: Any = conditional.conditional.rvs_to_values[conditional.conditional[name]]
-    value = _observed(data)
+    observed = _observed(data)
     base = at({})
     parts: dict[str, _Choice | _Columns] = {}
     for n in shapes:
@@ -143,7 +164,9 @@ def _find_linear(conditional: ConditionalModel, name: str, graph: Any) -> _Linea
         if part is None:
             break
         parts[n] = part
-    found = _Linear(value, value() - base, parts) if len(parts) == len(shapes) else None
+    found = None
+    if len(parts) == len(shapes):
+        found = _Linear(observed, _Linear(observed, base, {}).value() - base, parts)
     for n, held in helds.items():
         held.set_value(keep[n])
     for term in conditional.terms:
@@ -152,14 +175,13 @@ def _find_linear(conditional: ConditionalModel, name: str, graph: Any) -> _Linea
     return found if found is not None and _agrees(conditional, found, function, helds) else None
 
 
-def _observed(data: Any) -> Callable[[], np.ndarray]:
+def _observed(data: Any) -> Any:
     """Flat observed values; zero for what is not observed but a variable."""
     if isinstance(data, SharedVariable):
-        return lambda: np.ravel(data.get_value(borrow=True))
+        return data
     if data.owner is None and not hasattr(data, "data"):
-        return lambda: np.zeros(1)
-    values = np.ravel(data.eval(mode=QUICK_MODE)).astype(float)
-    return lambda: values
+        return np.zeros(1)
+    return np.ravel(data.eval(mode=QUICK_MODE)).astype(float)
 
 
 def _reader(name: str, helds: dict[str, Any]) -> Read:

@@ -16,7 +16,7 @@ from nnmm_pymc.distributions import MarkerEffectsRV
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.genotypes import masked_gram
 from nnmm_pymc.kernels.markers import BLOCK, sweep
-from nnmm_pymc.kernels.scale import scale_sums
+from nnmm_pymc.kernels.scale import moved_value, scale_sums
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, PointFunction, gradient
 from nnmm_pymc.steps.gibbs import GibbsStep
 from nnmm_pymc.steps.normals import ResidualReader, find_residuals
@@ -229,8 +229,8 @@ class MarkerGibbs(GibbsStep):
         if self.sweeps % REFRESH_EVERY == 0 or self.sweeps & (self.sweeps - 1) == 0:
             value = term.exact_value(new)
         else:
-            change = (before - residual).T.reshape(-1, *old.shape[1:])
-            value = term.held.get_value(borrow=True) + change
+            held = term.held.get_value(borrow=True)
+            value = moved_value(held.reshape(len(held), -1), before, residual).reshape(held.shape)
         point = point.copy()
         if self.scale is not None:
             genetic = value.reshape(len(value), -1)

@@ -257,11 +257,30 @@ class NormalStatistics:
     exponent: np.ndarray
     rate: np.ndarray
 
+    @cached_property
+    def _periods(self) -> list[int]:
+        """Size of the variance where its elements take turns, each with one r; else 0."""
+        size = self.rate.size
+        return [
+            size
+            if len(g) % size == 0
+            and np.array_equal(g, np.arange(len(g)) % size)
+            and np.array_equal(r, np.tile(r[:size], len(r) // size))
+            else 0
+            for g, r in zip(self.groups, self.relative, strict=True)
+        ]
+
     def parameters(self, point: Point) -> Eta:
         """Natural parameters at a point."""
         total = np.zeros(self.rate.size)
-        for e, group, r in zip(self.read(point), self.groups, self.relative, strict=True):
-            total += np.bincount(group, e * e / r, minlength=total.size)
+        for e, group, r, width in zip(
+            self.read(point), self.groups, self.relative, self._periods, strict=True
+        ):
+            if width:
+                rows = e.reshape(-1, width)
+                total += np.einsum("ik,ik->k", rows, rows) / r[:width]
+            else:
+                total += np.bincount(group, e * e / r, minlength=total.size)
         return {0: self.exponent, 1: self.rate + total.reshape(self.rate.shape)}
 
 

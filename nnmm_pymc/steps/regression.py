@@ -139,12 +139,28 @@ class FixedRegression:
 
     def __post_init__(self):
         self.grams = [x @ x.T for x in self.columns]
+        width = len(self.members)
+        self.take_turns = width > 1 and all(
+            isinstance(rows, slice)
+            and (rows.start, rows.step) == (k, width)
+            and np.array_equal(x, self.columns[0])
+            for k, ((rows, _), x) in enumerate(zip(self.members, self.columns, strict=True))
+        )
 
     def __call__(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
         """P and h at a point."""
         base = self.residual(point)[0]
         weight = 1.0 / self.spread(point) ** 2
         precision, linear = np.zeros((self.size, self.size)), np.zeros(self.size)
+        if self.take_turns:
+            # The same columns for each of several responses.
+            elements = np.array([elements for _, elements in self.members])
+            precision[elements[:, :, None], elements[:, None]] = (
+                weight[:, None, None] * self.grams[0]
+            )
+            products = self.columns[0] @ base.reshape(-1, len(elements))
+            linear[elements] = weight[:, None] * products.T
+            return precision, linear
         for (rows, elements), x, gram, w in zip(
             self.members, self.columns, self.grams, weight, strict=True
         ):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from pytensor.graph.traversal import ancestors
@@ -61,15 +62,20 @@ class EffectStatistics:
         if self.family == "simplex":
             return {0: self.prior[0] + self._class_counts(effects)}
         if self.family == "probability":
-            included = self._count(self.group[effects != 0.0])
-            allowed = self._count(self.group.ravel())
-            return {0: self.prior[0] + included, 1: self.prior[1] + allowed - included}
-        where = np.nonzero(effects)
-        chosen = 0 if self.mixture is None else self.mixture.classes[where]
-        index = self.group[(*where, chosen)]
-        squares = effects[where] ** 2 / self.relative(point)[(*where, chosen)]
+            included = self._count(self.group.ravel()[np.flatnonzero(effects)])
+            return {0: self.prior[0] + included, 1: self.prior[1] + self._allowed - included}
+        where = np.flatnonzero(effects)
+        chosen = 0 if self.mixture is None else self.mixture.classes.ravel()[where]
+        place = where * self.group.shape[-1] + chosen
+        index = self.group.ravel()[place]
+        squares = effects.ravel()[where] ** 2 / self.relative(point).ravel()[place]
         n, total = self._count(index), self._count(index, squares)
         return {0: self.prior[0] - 0.5 * n, 1: self.prior[1] + total}
+
+    @cached_property
+    def _allowed(self) -> np.ndarray:
+        """Effects that each element of an inclusion probability governs."""
+        return self._count(self.group.ravel())
 
     def _count(self, index: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         size = int(np.prod(self.shape))
