@@ -28,8 +28,8 @@ __all__ = ["ChainTask", "available_cores", "run_chains"]
 
 REPORT_SECONDS = 0.2
 
-# Of one chain: where it starts, its seed, and its checkpoint if there is one.
-Job = tuple[Point, np.random.SeedSequence, "ChainCheckpoint | None"]
+# Of one chain: where it starts, its seed, its checkpoint if there is one, and its number.
+Job = tuple[Point, np.random.SeedSequence, "ChainCheckpoint | None", int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +56,15 @@ def run_chain(
     seed: np.random.SeedSequence,
     report: Callable[[int, int], None],
     checkpoint: ChainCheckpoint | None = None,
+    chain: int = 0,
 ) -> ChainRecord:
     """Run one chain from a start, a seed, and the steps' initial state; no other chain enters.
 
-    With a checkpoint it goes on from what is there.
+    With a checkpoint it goes on from what is there. What is kept on disk is not in the record.
     """
     task.step.sampling_state = initial
     task.step.setup_chain(np.random.default_rng(seed), task.tune, task.draws)
-    record = ChainRecord.start(task.record, start)
+    record = ChainRecord.start(task.record, start, chain)
     point, done, total = start, 0, task.tune + task.draws
     if task.tune == 0:
         task.step.stop_tuning()
@@ -80,6 +81,8 @@ def run_chain(
         if checkpoint is not None and checkpoint.is_due(iteration + 1, total):
             checkpoint.save(iteration + 1, point, task.step, record)
     record.plan = None
+    for name in task.record.on_disk:
+        del record.stored[name]
     return record
 
 
@@ -94,7 +97,7 @@ def run_chains(
     """Run all chains, `cores` at a time, each on one BLAS thread."""
     total = task.tune + task.draws
     jobs: list[Job] = [
-        (start, seed, None if checkpoint is None else checkpoint.chain(chain))
+        (start, seed, None if checkpoint is None else checkpoint.chain(chain), chain)
         for chain, (start, seed) in enumerate(zip(starts, seeds, strict=True))
     ]
     with threadpool_limits(1), _Bars(len(starts), total, progressbar) as bars:
@@ -104,16 +107,16 @@ def run_chains(
         task.step.step(starts[0])
         if cores == 1 or len(starts) == 1 or "fork" not in multiprocessing.get_all_start_methods():
             records = []
-            for chain, (start, seed, own) in enumerate(jobs):
+            for start, seed, own, chain in jobs:
                 report = bars.throttled(chain)
-                records.append(run_chain(task, initial, start, seed, report, own))
+                records.append(run_chain(task, initial, start, seed, report, own, chain))
                 bars.finish(chain)
             return records
         return _run_forked(task, initial, jobs, cores, bars)
 
 
 def _child(pipe: Connection, parent: int, task: ChainTask, initial: Any, job: Job) -> None:
-    start, seed, checkpoint = job
+    start, seed, checkpoint, chain = job
     last = 0.0
     if checkpoint is not None:
         checkpoint.warn = lambda text: pipe.send(("warning", text))
@@ -129,7 +132,7 @@ def _child(pipe: Connection, parent: int, task: ChainTask, initial: Any, job: Jo
             pipe.send(("progress", (done, divergences)))
 
     try:
-        pipe.send(("record", run_chain(task, initial, start, seed, report, checkpoint)))
+        pipe.send(("record", run_chain(task, initial, start, seed, report, checkpoint, chain)))
     except BaseException as error:
         pipe.send(("error", (type(error).__name__, str(error), traceback.format_exc())))
     finally:

@@ -63,7 +63,11 @@ def run_memory(record: RecordPlan, start: Point, chains: int, running: int) -> M
     chains, running : int
         Chains in all, and at a time.
     """
-    stored = {name: 8 * record.draws * int(np.size(v)) for name, v in record.read(start).items()}
+    stored = {
+        name: 8 * record.draws * int(np.size(v))
+        for name, v in record.read(start).items()
+        if name not in record.on_disk
+    }
     summarised = 6 * 8 * sum(int(np.size(start[v])) for v in record.summarised.values())
     thinned = 4 * len(record.thinned_at) * sum(int(np.size(start[e])) for e in record.effects)
     working = sum(
@@ -93,7 +97,7 @@ def check_memory(memory: Memory) -> None:
         return
     parts = {"draws": memory.draws, "moments": memory.moments, "working": memory.working}
     advice = {
-        "draws": f"draw less or keep less (most is of {memory.largest!r})",
+        "draws": f"draw less, keep less (most is of {memory.largest!r}), or on disk (scratch=)",
         "moments": "run fewer chains",
         "working": "run fewer chains at a time (cores=)",
     }[max(parts, key=lambda name: parts[name])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pymc as pm
 from pymc.logprob.transforms import LogOddsTransform, LogTransform
 from scipy.special import expit
 
+from nnmm_pymc.data.scratch import empty
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
 
@@ -72,6 +74,8 @@ class RecordPlan:
         Variables kept as moments, with the name of their value variable.
     thinned : int
         Draws of each chain of which marker and random effects are kept.
+    on_disk : dict of str to (chain, draw, ...) array
+        Where chains write the draws of large variables, once `put_on_disk` was called.
     """
 
     def __init__(
@@ -81,7 +85,8 @@ class RecordPlan:
         unknown = sorted(set(keep) - set(model.named_vars))
         if unknown:
             raise InputError(f"keep names {unknown[0]!r}, which is no variable of the model.")
-        self.conditional, self.draws = conditional, draws
+        self.conditional, self.draws, self.chains = conditional, draws, chains
+        self.on_disk: dict[str, np.ndarray] = {}
         point = conditional.check_points[0]
         free = {rv.name: value for value, rv in conditional.rvs.items()}
         sizes = {name: np.size(point[value]) for name, value in free.items()}
@@ -116,6 +121,13 @@ class RecordPlan:
             for name in self._others
         ]
         self._read = conditional.compile(outputs, mode="FAST_COMPILE") if outputs else None
+
+    def put_on_disk(self, scratch: Path, point: Point) -> None:
+        """Keep the draws of large variables as float32 in unnamed files in a folder."""
+        for name, value in self.read(point).items():
+            if np.size(value) > LARGE:
+                shape = (self.chains, self.draws, *np.shape(value))
+                self.on_disk[name] = empty(shape, np.float32, scratch)
 
     def read(self, point: Point) -> dict[str, np.ndarray]:
         """Values of the variables that are kept draw by draw, on their natural scale."""
@@ -157,11 +169,14 @@ class ChainRecord:
     plan: RecordPlan | None = field(default=None, repr=False)
 
     @classmethod
-    def start(cls, plan: RecordPlan, point: Point) -> ChainRecord:
+    def start(cls, plan: RecordPlan, point: Point, chain: int = 0) -> ChainRecord:
         """Allocate what a chain needs."""
         return cls(
             stored={
-                name: np.empty((plan.draws, *np.shape(v))) for name, v in plan.read(point).items()
+                name: plan.on_disk[name][chain]
+                if name in plan.on_disk
+                else np.empty((plan.draws, *np.shape(v)))
+                for name, v in plan.read(point).items()
             },
             stats={},
             moments={

@@ -16,6 +16,7 @@ import xarray as xr
 from nnmm_pymc.chain_checkpoint import checkpoint_bytes
 from nnmm_pymc.chains import ChainTask, available_cores, run_chains
 from nnmm_pymc.checkpoint import Checkpoint, open_checkpoint
+from nnmm_pymc.data.scratch import scratch_folder
 from nnmm_pymc.diagnose import warn_if_doubtful
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.fingerprint import describe_run
@@ -62,6 +63,7 @@ def sample(
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     checkpoint_every: int | None = None,
+    scratch: str | os.PathLike[str] | None = None,
 ) -> xr.DataTree:
     """Sample the posterior of a model with marker effects.
 
@@ -100,6 +102,9 @@ def sample(
         that of a run that was not. An empty folder starts one.
     checkpoint_every : int, optional
         Iterations between two checkpoints; about 30 seconds by default.
+    scratch : str or Path, optional
+        Folder on disk for the draws of large variables that are kept, which are float32 then: the
+        result reads them from there as they are used, until it is gone (`nnmm_pymc.save` it).
 
     Returns
     -------
@@ -125,6 +130,7 @@ def sample(
         raise InputError(
             f"latent={latent!r} is not known; use one of {', '.join(get_args(Latent))}."
         )
+    folder = scratch_folder(scratch)
     saved = open_checkpoint(checkpoint, resume, checkpoint_every)
     conditional = ConditionalModel(model)
     cores = cores if cores is not None else available_cores()
@@ -144,6 +150,8 @@ def sample(
     *seeds, start_seed = np.random.SeedSequence(seed).spawn(chains + 1)
     starts = _starts(conditional, chains, start_seed, initvals)
     record = RecordPlan(conditional, draws, chains, keep)
+    if folder is not None:
+        record.put_on_disk(folder, starts[0])
     memory = run_memory(record, starts[0], chains, min(chains, cores))
     if not quiet:
         print(memory)
@@ -229,7 +237,12 @@ def _to_datatree(model: pm.Model, plan: RecordPlan, records: list[ChainRecord]) 
         if all(d is not None for d in names)
     }
     coords = {k: np.asarray(v) for k, v in model.coords.items() if v is not None}
-    stored = {name: np.stack([r.stored[name] for r in records]) for name in plan.stored}
+    stored = {
+        name: plan.on_disk[name]
+        if name in plan.on_disk
+        else np.stack([r.stored[name] for r in records])
+        for name in plan.stored
+    }
     stats = {
         _stat_name(name): np.stack([r.stats[name] for r in records])
         for name in records[0].stats

@@ -83,18 +83,19 @@ def save(result: xr.DataTree, folder: str | Path) -> Path:
     return target
 
 
-def load(folder: str | Path) -> xr.DataTree:
+def load(folder: str | Path, *, in_memory: bool = True) -> xr.DataTree:
     """Read a result that `save` wrote.
 
     Parameters
     ----------
     folder : str or Path
         The folder of the run, or the file in it.
+    in_memory : bool
+        Read all of it now and close the file; or leave it open and read what is used.
 
     Returns
     -------
     DataTree
-        In memory; the file is closed.
 
     Raises
     ------
@@ -113,9 +114,14 @@ def load(folder: str | Path) -> xr.DataTree:
         with ZipFile(path) as archive:
             if (spoilt := archive.testzip()) is not None:
                 raise BadZipFile(f"{spoilt} is not what was written")
-        with ZipStore(path, mode="r") as store:
+        store = ZipStore(path, mode="r")
+        try:
             # xarray hands any Zarr store to Zarr, though its hints name only paths.
-            return xr.open_datatree(store, engine="zarr", consolidated=False).load()  # type: ignore[arg-type]
+            tree = xr.open_datatree(store, engine="zarr", consolidated=False)  # type: ignore[arg-type]
+            return tree.load() if in_memory else tree
+        finally:
+            if in_memory:
+                store.close()
     except Exception as error:  # a damaged file can fail anywhere in zip, Zarr or a codec
         raise InputError(
             f"{path}: the result cannot be read ({type(error).__name__}: {error}); the file is "

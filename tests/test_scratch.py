@@ -66,3 +66,23 @@ def test_a_folder_that_cannot_be_used_is_refused(panel, tmp_path):
         nn.read_genotypes(panel[0], scratch=tmp_path / "absent")
     with pytest.raises(nn.InputError, match=r"keeps the dosages of a \.bed file"):
         nn.read_genotypes(pd.DataFrame({"m": [0, 1]}, ["a", "b"]), scratch=tmp_path)
+
+
+def test_draws_kept_on_disk_are_those_kept_in_memory(panel, tmp_path):
+    data = nn.simulate(1200, 30, 2, random_seed=1, missing="individuals")
+    layers = [nn.Layer("geno", data.genotypes), nn.Layer("omics", data.omics)]
+    layers.append(nn.Layer("pheno", data.phenotypes))
+    network = nn.Network(layers, ["omics ~ 1 + geno", "y ~ 1 + tanh(omics)"])
+    value = "omics_geno_value"
+    short = {"draws": 12, "tune": 3, "chains": 2, "random_seed": 1, "quiet": True}
+    short |= {"progressbar": False, "keep": [value]}
+    inside, outside = network.fit(**short), network.fit(**short, scratch=tmp_path)
+    assert not any(tmp_path.iterdir())
+    kept = outside["posterior"][value]
+    assert kept.dtype == np.float32 and kept.sizes == inside["posterior"][value].sizes
+    np.testing.assert_array_equal(kept, inside["posterior"][value].astype(np.float32))
+    np.testing.assert_array_equal(outside["posterior"]["y_omics"], inside["posterior"]["y_omics"])
+    nn.save(outside, tmp_path)
+    again = nn.load(tmp_path, in_memory=False)
+    assert not again["posterior"][value].variable._in_memory
+    np.testing.assert_array_equal(again["posterior"][value], kept)

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-__all__ = ["empty", "taken_columns", "taken_rows"]
+from nnmm_pymc.errors import InputError
+
+__all__ = ["empty", "scratch_folder", "taken_columns", "taken_rows"]
 
 #: Bytes copied at a time from one file to another.
 _AT_ONCE = 2**26
+
+
+def scratch_folder(scratch: str | os.PathLike[str] | None) -> Path | None:
+    """The folder, if one is given; it must be there and may be written.
+
+    Raises
+    ------
+    InputError
+    """
+    if scratch is None:
+        return None
+    folder = Path(scratch)
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(
+            f"scratch={str(scratch)!r}: this is no folder that may be written; name another one."
+        )
+    return folder
 
 
 def empty(shape: tuple[int, ...], dtype: Any, scratch: Path | None) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from nnmm_pymc.data.genotypes import Genotypes
 from nnmm_pymc.data.names import clean_names, index_by_id
 from nnmm_pymc.data.numbers import as_number, as_numbers, is_real
 from nnmm_pymc.data.quality import BLOCK, MISSING, quality_control
+from nnmm_pymc.data.scratch import scratch_folder
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.io.dosages import (
     CALL,
@@ -122,18 +122,11 @@ def read_genotypes(
 
 
 def _scratch(source: object, scratch: str | Path | None) -> Path | None:
-    if scratch is None:
-        return None
-    if not str(source).lower().endswith(".bed"):
+    if scratch is not None and not str(source).lower().endswith(".bed"):
         raise InputError(
             "scratch= keeps the dosages of a .bed file on disk; make one with 'plink --make-bed'."
         )
-    folder = Path(scratch)
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(
-            f"scratch={scratch}: this is no folder that may be written; name another one."
-        )
-    return folder
+    return scratch_folder(scratch)
 
 
 def _checked(
