@@ -93,7 +93,7 @@ class ConditionalNUTS(pm.NUTS):
             potential=QuadPotentialDiagAdapt(size, np.zeros(size), np.ones(size), 10),
             **kwargs,
         )
-        self.fresh = True
+        self.fresh, self.halfway = True, 0
         if prefix:
             names_and_types = pm.NUTS.stats_dtypes_shapes.items()
             self.stats_dtypes_shapes = {prefix + k: v for k, v in names_and_types}
@@ -199,7 +199,7 @@ class ConditionalNUTS(pm.NUTS):
     def setup_chain(self, rng, tune: int, draws: int) -> None:
         super().setup_chain(rng, tune, draws)
         self.reset_tuning()
-        self.fresh = True
+        self.fresh, self.halfway = True, tune // 2
         if tune == 0:
             self.stop_tuning()
 
@@ -208,6 +208,8 @@ class ConditionalNUTS(pm.NUTS):
         if self.fresh:
             self._start_potential(point)
             self.fresh = False
+        if self.tune and self.iter_count == self.halfway > 0:
+            self._adapt_again()
         if self.held is not None:
             self.held.prepare(point)
         # Without shared variables PyMC would stack the whole point, not this step's part of it.
@@ -220,6 +222,12 @@ class ConditionalNUTS(pm.NUTS):
         if self.prefix:
             stats = [{self.prefix + k: v for k, v in s.items()} for s in stats]
         return point | own, stats
+
+    def _adapt_again(self) -> None:
+        """Start the adaptation of the step size anew, from the size reached with other masses."""
+        adapt = self.step_adapt
+        adapt._log_step, adapt._hbar, adapt._count = adapt._log_bar, 0.0, 1
+        adapt._mu = np.log(10.0) + adapt._log_bar
 
     @property
     def sampling_state(self):
