@@ -91,13 +91,13 @@ class JointMarkerGibbs(MarkerGibbs):
         data = (self.genotypes, self.gram, self.group, omega, residual)
         p = len(effects)
         if self.patterns is not None:
-            uniforms, normals = self.rng.random((p, 1)), self.rng.standard_normal(effects.shape)
             shares = np.broadcast_to(first, (p, len(self.patterns)))
-            joint_sweep(*data, shares, self.patterns, second, effects, uniforms, normals)
+            numbers = self.rng.random((p, 1)), self.rng.standard_normal(effects.shape)
+            joint_sweep(*data, shares, self.patterns, second, effects, *numbers)
         else:
             prior = per_effect(first, effects.shape), per_effect(second, effects.shape)
-            uniforms, normals = self.rng.random(effects.shape), self.rng.normal(size=effects.shape)
-            coupled_sweep(*data, *prior, effects, classes, uniforms, normals)
+            numbers = self.rng.random(effects.shape), self.rng.standard_normal(effects.shape)
+            coupled_sweep(*data, *prior, effects, classes, *numbers)
         term.hold(effects, self._new_value(effects, before - residual))
         if self.mixture is not None:
             self.mixture.hold(effects, classes)
