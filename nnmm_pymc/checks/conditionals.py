@@ -12,7 +12,11 @@ import pymc as pm
 from nnmm_pymc.checks.effects import marker_misfits, scale_misfits, selection_misfits
 from nnmm_pymc.checks.gaussian import latent_gibbs_misfits, noise_misfits
 from nnmm_pymc.checks.hyper import conjugate_misfits, slice_misfits
-from nnmm_pymc.checks.joint_effects import covariance_misfits, joint_marker_misfits
+from nnmm_pymc.checks.joint_effects import (
+    covariance_misfits,
+    joint_marker_misfits,
+    joint_scale_misfits,
+)
 from nnmm_pymc.checks.random_effects import (
     random_effect_misfits,
     random_scale_misfits,
@@ -153,7 +157,8 @@ class _Look:
         state = State(self.reference, point, classes, self.rng)
         looks = {step.name: MISFITS.get(type(step), _unknown)}
         if isinstance(step, MarkerGibbs) and step.scale is not None:
-            looks["scale_move"] = scale_misfits
+            joint = isinstance(step, JointMarkerGibbs)
+            looks["scale_move"] = joint_scale_misfits if joint else scale_misfits
         if isinstance(step, RandomEffectGibbs) and step.scale is not None:
             looks["scale_move"] = random_scale_misfits
         if isinstance(step, RandomEffectGibbs) and step.shift is not None:

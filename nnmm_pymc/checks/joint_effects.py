@@ -8,8 +8,9 @@ what it has drawn beside it; model and filled-in values must together have the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -17,10 +18,11 @@ from scipy import stats
 from nnmm_pymc.checks.effects import HALVINGS, LEAST, MARKERS, marker_misfits
 from nnmm_pymc.checks.numbers import Given, standing_in
 from nnmm_pymc.checks.reference import State
+from nnmm_pymc.steps import joint_scale
 from nnmm_pymc.steps.covariance import CovarianceGibbs, Filled
 from nnmm_pymc.steps.joint_markers import JointMarkerGibbs
 
-__all__ = ["covariance_misfits", "joint_marker_misfits"]
+__all__ = ["covariance_misfits", "joint_marker_misfits", "joint_scale_misfits"]
 
 MOVES = 3
 
@@ -93,6 +95,38 @@ def _places(drawn: _Drawn, rng: np.random.Generator) -> Iterator[tuple[np.ndarra
             effects[own] += root @ z
             density = stats.norm.logpdf(z).sum() - np.linalg.slogdet(root)[1]
             yield effects, float(np.log(probability) + density)
+
+
+def joint_scale_misfits(step: JointMarkerGibbs, state: State) -> Iterator[tuple[str, float]]:
+    """The density that standard deviations and scaled effects of each trait are drawn from."""
+    name, scale, densities = step.term.effects, step.scale, []
+
+    def spy(start: np.ndarray, log_density: Callable[[np.ndarray], np.ndarray], _: Any) -> Any:
+        densities.append(log_density)
+        return start
+
+    with standing_in(joint_scale, "slice_sample", spy):
+        swept = step.step(state.point)[0]
+    start = replace(state, point=swept)
+    covariance = scale.transform.to_covariance(swept[scale.covariance])
+    residual, omega, *_ = step.read(swept)
+    value = step.term.held.get_value()
+    for t, density in enumerate(densities):
+        shift = state.rng.normal(0.0, 0.5)
+        factors = np.where(np.arange(len(covariance)) == t, np.exp(shift), 1.0)
+        moved = scale.transform.to_value(covariance * np.outer(factors, factors))
+        effects = swept[name] * factors
+        change = start.change({scale.covariance: moved, name: effects})
+        # Effects, and the elements beside the diagonal in row t of the Cholesky factor, take their
+        # volume with them.
+        volume = (np.count_nonzero(effects[:, t]) + t) * shift
+        implied = density(np.array([shift])) - density(np.zeros(1))
+        slack = float(np.sqrt(omega[:, t, t].max()) * np.linalg.norm(value[:, t]))
+        slack *= float(np.sqrt(np.abs(omega).max()) * np.linalg.norm(residual))
+        yield (
+            scale.covariance,
+            replace(change, value=change.value + float(volume)).misfit(float(implied[0]), slack),
+        )
 
 
 def covariance_misfits(step: CovarianceGibbs, state: State) -> Iterator[tuple[str, float]]:

@@ -13,6 +13,7 @@ from nnmm_pymc.kernels.joint import coupled_sweep, joint_sweep
 from nnmm_pymc.kernels.markers import BLOCK
 from nnmm_pymc.steps.conditional import ConditionalModel
 from nnmm_pymc.steps.correlated import find_correlated, is_multivariate
+from nnmm_pymc.steps.joint_scale import find_joint_scale
 from nnmm_pymc.steps.markers import MarkerGibbs, per_effect
 from nnmm_pymc.steps.terms import MarkerTerm
 
@@ -45,6 +46,7 @@ class JointMarkerGibbs(MarkerGibbs):
     """
 
     name = "joint_marker_gibbs"
+    scale: Any  # type: ignore[assignment]
 
     def _inspect_likelihood(self) -> None:
         reader = find_correlated(self.conditional, self.term)
@@ -78,8 +80,8 @@ class JointMarkerGibbs(MarkerGibbs):
             parameters = conditional.effect_parameters(name)
         self.parameters = conditional.compile(parameters)
 
-    def _find_scale(self) -> None:
-        """Effects of several traits are not scaled with their variances one by one."""
+    def _find_scale(self) -> Any:
+        return find_joint_scale(self.conditional, self.term.effects)
 
     def step(self, point):
         self.conditional.refresh(point)
@@ -98,8 +100,13 @@ class JointMarkerGibbs(MarkerGibbs):
             prior = per_effect(first, effects.shape), per_effect(second, effects.shape)
             numbers = self.rng.random(effects.shape), self.rng.standard_normal(effects.shape)
             coupled_sweep(*data, *prior, effects, classes, *numbers)
-        term.hold(effects, self._new_value(effects, before - residual))
+        value = self._new_value(effects, before - residual)
+        point = point.copy()
+        if self.scale is not None:
+            factors = self.scale.move(point, value, residual, omega, self.group, self.rng)
+            effects, value = effects * factors, value * factors
+        term.hold(effects, value)
         if self.mixture is not None:
             self.mixture.hold(effects, classes)
-        included = np.count_nonzero(effects) / effects.shape[1]
-        return point | {term.effects: effects}, [{self.stat: included}]
+        point[term.effects] = effects
+        return point, [{self.stat: np.count_nonzero(effects) / effects.shape[1]}]
