@@ -79,4 +79,5 @@ from nnmm_pymc.summarise import heritability as heritability
 from nnmm_pymc.summarise import marker_effects as marker_effects
 from nnmm_pymc.summarise import weights as weights
 from nnmm_pymc.variance_components import repeatability as repeatability
+from nnmm_pymc.variance_components import trait_correlations as trait_correlations
 from nnmm_pymc.variance_components import variance_components as variance_components

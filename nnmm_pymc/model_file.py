@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["MARKER_PRIORS", "read_model", "write_model"]
 
 FILE_KEYS = ("name", "summary", "references", "latent", "partial", "kinships", "equation")
-EQUATION_KEYS = ("formula", "priors", "family", "weights", "bounds")
+EQUATION_KEYS = ("formula", "priors", "family", "weights", "bounds", "residual")
 #: Priors of marker effects by the name that a file calls them.
 MARKER_PRIORS = {
     name: value
@@ -127,7 +127,10 @@ def _equation(table: Any, kinships: Sequence[str], file: str, where: str) -> Equ
         bounds = _texts(table, "bounds", file) or None
         if bounds is not None and len(bounds) != 2:
             raise InputError(f"{file}: key '{where}.bounds' must be two columns.")
-        return Equation(formula, priors, family=family, weights=weights, bounds=bounds)
+        residual = table.get("residual", "independent")
+        return Equation(
+            formula, priors, family=family, weights=weights, bounds=bounds, residual=residual
+        )
     except InputError as error:
         raise InputError(f"{file}: {where}: {error}") from None
 
@@ -283,6 +286,8 @@ def _equation_lines(equation: Equation, file: str) -> list[str]:
     lines = ["", "[[equation]]", f"formula = {_toml(equation.formula, file)}"]
     if equation.family != "gaussian":
         lines.append(f"family = {_toml(equation.family, file)}")
+    if equation.residual != "independent":
+        lines.append(f"residual = {_toml(equation.residual, file)}")
     if equation.bounds is not None:
         lines.append(f"bounds = {_toml(equation.bounds, file)}")
     if equation.weights is not None:
