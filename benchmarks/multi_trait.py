@@ -46,9 +46,8 @@ def fitted(genotypes: Any, traits: pd.DataFrame, prior: Any, seed: int, **option
 def scarce_data(seed: int) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
     """Genotypes, traits, and genetic values with exactly the correlation that is wanted."""
     rng = np.random.default_rng(seed)
-    genotypes = nn.simulate(
-        n_individuals=900, n_markers=1000, n_omics=1, random_seed=seed
-    ).genotypes
+    population = nn.simulate(n_individuals=900, n_markers=1000, n_omics=1, random_seed=seed)
+    genotypes = population.genotypes
     dosages = np.asarray(genotypes, float)
     causal = rng.choice(dosages.shape[1], 100, replace=False)
     value = (dosages - dosages.mean(axis=0))[:, causal] @ rng.normal(size=(100, 2))

@@ -25,7 +25,6 @@ __all__ = [
     "BayesR",
     "Horseshoe",
     "JointBayesC",
-    "JointPrior",
     "JointRRBLUP",
     "MarkerGroups",
     "MarkerPrior",

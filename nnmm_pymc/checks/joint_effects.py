@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from nnmm_pymc.checks.effects import HALVINGS, LEAST, MARKERS, marker_misfits
-from nnmm_pymc.checks.numbers import Given, standing_in
+from nnmm_pymc.checks.numbers import Given, NoteNormals, standing_in
 from nnmm_pymc.checks.reference import State
 from nnmm_pymc.steps import joint_scale
 from nnmm_pymc.steps.covariance import CovarianceGibbs, Filled
@@ -130,8 +130,10 @@ def joint_scale_misfits(step: JointMarkerGibbs, state: State) -> Iterator[tuple[
 
 
 def covariance_misfits(step: CovarianceGibbs, state: State) -> Iterator[tuple[str, float]]:
-    """The inverse Wishart that the update asks for, given what it fills in."""
+    """What the update fills in, and the inverse Wishart that it asks for given that."""
     step.conditional.refresh(state.point)
+    for misfit in _fill_misfits(step, state):
+        yield step.value, misfit
     with standing_in(step, "rng", state.rng):
         filled = step.fill(state.point)
     df, scale = step.parameters(state.point, filled)
@@ -152,6 +154,31 @@ def covariance_misfits(step: CovarianceGibbs, state: State) -> Iterator[tuple[st
         change = state.change({step.value: moved})
         wanted = replace(change, value=change.value + beside(moved) - beside(start))
         yield step.value, wanted.misfit(implied(moved) - implied(start))
+
+
+class _NoteFill(NoteNormals):
+    """Notes what gammas are asked for; all that are drawn are one."""
+
+    def standard_gamma(self, shape: float, size: int) -> np.ndarray:
+        self.shape = shape
+        return np.ones(size)
+
+
+def _fill_misfits(step: CovarianceGibbs, state: State) -> Iterator[float]:
+    """Scales are gamma draws; rows are filled in with m + A e, of log density -e'e / 2."""
+    covariance = step.transform.to_covariance(np.asarray(state.point[step.value]))
+    scale, df = (np.asarray(p) for p in step.prior(state.point))
+    density, square = [], 0.0
+    for size in (0.0, 1.0):
+        numbers = _NoteFill(state.rng, size)
+        with standing_in(step, "rng", numbers):
+            filled = step.fill(state.point)
+        density.append(_log_filled(filled, covariance, scale, float(df)))
+        square = numbers.square
+    rates = df * np.diag(np.linalg.inv(covariance)) + 1.0 / scale**2
+    yield float(np.abs(filled.inverse_scales * rates - 1.0).max())
+    yield abs(numbers.shape / (0.5 * (df + len(scale))) - 1.0)
+    yield abs(density[1] - density[0] + 0.5 * square) / (0.5 * square + 1e-9)
 
 
 def _log_filled(filled: Filled, covariance: np.ndarray, scale: np.ndarray, df: float) -> float:
