@@ -117,7 +117,7 @@ def jwas(repetitions: int, models: list[str]) -> None:
             start, found = time.perf_counter(), pd.DataFrame(np.nan, traits.index, traits.columns)
             residual = "independent" if name == "single" else "correlated"
             for k in range(5):
-                seen = traits.where(fold[:, None] != k)
+                seen = traits[fold != k]
                 options = {"draws": 1500, "tune": 1500, "residual": residual}
                 _, table = fitted(genotypes, seen, priors[name], k, **options)
                 found[fold == k] = table.loc[traits.index[fold == k], traits.columns]

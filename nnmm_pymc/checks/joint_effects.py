@@ -137,7 +137,7 @@ def covariance_misfits(step: CovarianceGibbs, state: State) -> Iterator[tuple[st
     with standing_in(step, "rng", state.rng):
         filled = step.fill(state.point)
     df, scale = step.parameters(state.point, filled)
-    prior = [np.asarray(p) for p in step.prior(state.point)]
+    prior_scale, prior_df = step.prior(state.point)
     start = np.asarray(state.point[step.value])
 
     def implied(value: np.ndarray) -> float:
@@ -147,7 +147,7 @@ def covariance_misfits(step: CovarianceGibbs, state: State) -> Iterator[tuple[st
         return float(stats.invwishart.logpdf(covariance, df, scale) + jacobian)
 
     def beside(value: np.ndarray) -> float:
-        return _log_filled(filled, step.transform.to_covariance(value), *prior)
+        return _log_filled(filled, step.transform.to_covariance(value), prior_scale, float(prior_df))
 
     for _ in range(MOVES):
         moved = start + state.rng.normal(0.0, 0.3, start.shape)
@@ -177,7 +177,7 @@ def _fill_misfits(step: CovarianceGibbs, state: State) -> Iterator[float]:
         square = numbers.square
     rates = df * np.diag(np.linalg.inv(covariance)) + 1.0 / scale**2
     yield float(np.abs(filled.inverse_scales * rates - 1.0).max())
-    yield abs(numbers.shape / (0.5 * (df + len(scale))) - 1.0)
+    yield float(abs(numbers.shape / (0.5 * (df + len(scale))) - 1.0))
     yield abs(density[1] - density[0] + 0.5 * square) / (0.5 * square + 1e-9)
 
 

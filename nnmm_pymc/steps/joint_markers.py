@@ -46,7 +46,8 @@ class JointMarkerGibbs(MarkerGibbs):
     """
 
     name = "joint_marker_gibbs"
-    scale: Any  # type: ignore[assignment]
+    scale: Any
+    residuals: Any
 
     def _inspect_likelihood(self) -> None:
         reader = find_correlated(self.conditional, self.term)
