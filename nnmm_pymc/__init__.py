@@ -21,9 +21,12 @@ from nnmm_pymc.alphabet import BayesC as BayesC
 from nnmm_pymc.alphabet import BayesL as BayesL
 from nnmm_pymc.alphabet import BayesR as BayesR
 from nnmm_pymc.alphabet import Horseshoe as Horseshoe
+from nnmm_pymc.alphabet import JointBayesC as JointBayesC
+from nnmm_pymc.alphabet import JointRRBLUP as JointRRBLUP
 from nnmm_pymc.alphabet import MarkerGroups as MarkerGroups
 from nnmm_pymc.checks import check_conditionals as check_conditionals
 from nnmm_pymc.checks import geweke as geweke
+from nnmm_pymc.covariance import HalfTCovariance as HalfTCovariance
 from nnmm_pymc.crossval import cross_validate as cross_validate
 from nnmm_pymc.crossval import summarise_folds as summarise_folds
 from nnmm_pymc.data import Genotypes as Genotypes
@@ -46,6 +49,7 @@ from nnmm_pymc.io import read_relationship as read_relationship
 from nnmm_pymc.io import read_table as read_table
 from nnmm_pymc.io.pedigrees import read_pedigree as read_pedigree
 from nnmm_pymc.io.records import read_records as read_records
+from nnmm_pymc.joint_effects import JointMarkerEffects as JointMarkerEffects
 from nnmm_pymc.log_density import with_log_densities as with_log_densities
 from nnmm_pymc.mediation import mediated_heritability as mediated_heritability
 from nnmm_pymc.mediation import omic_shares as omic_shares
@@ -73,6 +77,7 @@ from nnmm_pymc.summarise import heritability as heritability
 from nnmm_pymc.summarise import marker_effects as marker_effects
 from nnmm_pymc.summarise import weights as weights
 from nnmm_pymc.variance_components import repeatability as repeatability
+from nnmm_pymc.variance_components import trait_correlations as trait_correlations
 from nnmm_pymc.variance_components import variance_components as variance_components
 
 if TYPE_CHECKING:

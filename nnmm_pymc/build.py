@@ -19,12 +19,12 @@ import pytensor
 import pytensor.tensor as pt
 
 from nnmm_pymc.activations import pytensor_activation
-from nnmm_pymc.alphabet import GBLUP
+from nnmm_pymc.alphabet import GBLUP, JointPrior
 from nnmm_pymc.data import Genotypes
 from nnmm_pymc.data.weighted import scaled_rows
 from nnmm_pymc.distributions import MarkerEffects, genetic_value
 from nnmm_pymc.edges import FunctionEdge, MarkerEdge, Node, ParentEdge, RandomEdge, node_called
-from nnmm_pymc.effects import create_effects, create_smooth_effects
+from nnmm_pymc.effects import create_effects, create_joint_effects, create_smooth_effects
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import SHAPES
 from nnmm_pymc.likelihood import add_likelihood
@@ -40,7 +40,7 @@ from nnmm_pymc.node_priors import (
 from nnmm_pymc.random_effects import RandomEffects, level_value
 from nnmm_pymc.record_rows import owner_weights
 from nnmm_pymc.steps.fused import Side, StandardNetwork, register_network
-from nnmm_pymc.variables import create
+from nnmm_pymc.variables import create, create_covariance
 
 __all__ = ["build_model", "edge_name"]
 
@@ -80,6 +80,7 @@ def _standard_network(nodes: list[Node]) -> StandardNetwork | None:
         or terminal.records is not None
         or any(node.weights is not None for node in nodes)
         or terminal.equation.family != "gaussian"
+        or terminal.equation.residual != "independent"
         or len(terminal.parents) != 1
         or not middle.latent.any()
         or middle.parents
@@ -123,6 +124,9 @@ def _coords(nodes: list[Node], individuals: pd.Index) -> dict[str, list[str]]:
     coords = {"individual": list(individuals)}
     for node in nodes:
         coords[node.dim] = list(node.columns)
+        joint = any(isinstance(p, JointPrior) for p in node.equation.priors.values())
+        if joint or node.equation.residual == "correlated":
+            coords[_other_dim(node)] = list(node.columns)
         coords[node.row_dim] = list(node.row_names(individuals))
         for edge in node.markers:
             coords[edge.dim] = list(edge.genotypes.markers)
@@ -134,6 +138,11 @@ def _coords(nodes: list[Node], individuals: pd.Index) -> dict[str, list[str]]:
             parent = node_called(nodes, link.node)
             coords[_parent_dim(node, link, parent)] = list(link.columns)
     return coords
+
+
+def _other_dim(node: Node) -> str:
+    """Dim of the columns of a covariance matrix of the node's columns."""
+    return f"{node.dim}_other"
 
 
 def _level_dim(node: Node, label: str) -> str:
@@ -156,8 +165,7 @@ def _node(node: Node, nodes: list[Node], values: dict[str, Any], individuals: pd
         effects = _parameter(priors[covariate.label], f"{node.name}_{covariate.label}", dims)
         effects = effects + np.zeros((covariate.design.shape[1], len(node.columns)))
         mean = mean + pytensor.shared(covariate.design) @ effects
-    name = f"{node.name}_residual_variance"
-    variance = _parameter(priors["residual_variance"], name, (node.dim,))
+    variance, covariance = _residual(node, priors)
     exact = is_deterministic(node, priors)
     for edge in node.markers:
         prior = priors[edge.label]
@@ -180,7 +188,18 @@ def _node(node: Node, nodes: list[Node], values: dict[str, Any], individuals: pd
     if (word := SHAPES.get(node.equation.family)) is not None:
         shape = _parameter(priors[word], f"{node.name}_{word}", (node.dim,))
         shape = shape + np.zeros(len(node.columns))
-    return add_likelihood(node, mean, variance, individuals, shape)
+    return add_likelihood(node, mean, variance, individuals, shape, covariance)
+
+
+def _residual(node: Node, priors: dict[str, Any]) -> tuple[Any, Any]:
+    """Residual variances of the columns, and their covariance matrix where they correlate."""
+    name = f"{node.name}_residual"
+    if node.equation.residual == "independent":
+        return _parameter(priors["residual_variance"], f"{name}_variance", (node.dim,)), None
+    dims = (node.dim, _other_dim(node))
+    covariance = create_covariance(priors["residual_covariance"], f"{name}_covariance", dims)
+    variance = pm.Deterministic(f"{name}_variance", pt.diagonal(covariance), dims=(node.dim,))
+    return variance, covariance
 
 
 def _by_row(node: Node, value: Any) -> Any:
@@ -243,7 +262,22 @@ def _genetic_value(node: Node, edge: MarkerEdge, prior: Any, residual: Any) -> A
     residual = residual + np.zeros(len(node.columns))
     if isinstance(prior, GBLUP):
         return _relationship_value(node, edge, prior, name)
+    if isinstance(prior, JointPrior):
+        return _joint_value(node, edge, prior, name)
     effects = create_effects(name, prior, (edge.dim, node.dim), marker_data(edge, node), residual)
+    return _named_value(node, edge.genotypes, effects, name)
+
+
+def _joint_value(node: Node, edge: MarkerEdge, prior: JointPrior, name: str) -> Any:
+    """Genetic values from effects of each marker on all columns together."""
+    if owner_weights(node, edge.genotypes.n) is not None:
+        raise InputError(
+            f"Equation {node.equation.formula!r}: {type(prior).__name__} needs one row for each "
+            "individual, without weights."
+        )
+    data = marker_data(edge, node)
+    dims = (edge.dim, node.dim)
+    effects = create_joint_effects(name, prior, dims, _other_dim(node), data)
     return _named_value(node, edge.genotypes, effects, name)
 
 

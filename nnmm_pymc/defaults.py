@@ -16,23 +16,29 @@ from nnmm_pymc.alphabet import (
     BayesL,
     BayesR,
     Horseshoe,
+    JointBayesC,
+    JointPrior,
     MarkerGroups,
     MarkerPrior,
 )
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.priors import Prior
+from nnmm_pymc.priors import CovariancePrior, Prior
 
 __all__ = [
     "EffectData",
     "column_groups",
     "complete",
+    "complete_covariance",
     "group_index",
     "group_priors",
+    "pattern_matrix",
     "variance_prior",
 ]
 
 #: Degrees of freedom of the scaled inverse chi-square priors of variances.
 VARIANCE_DF = 5.0
+#: Traits up to which every pattern has a probability of its own, and up to which all are allowed.
+FREE_PATTERNS, MOST_PATTERNS = 4, 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +201,86 @@ def _(prior: Horseshoe, data: EffectData) -> Horseshoe:
         square = data.marker_variance * p / causal
         prior = replace(prior, slab_variance=Prior("InverseGamma", alpha=2.0, beta=2.0 * square))
     return prior
+
+
+@complete.register(JointPrior)
+def _(prior: JointPrior, data: EffectData) -> JointPrior:
+    if len(data.columns) < 2 or data.mask is not None:
+        raise InputError(
+            f"{type(prior).__name__} is for the effects of all markers on several columns; without "
+            "connections, and with two columns at least."
+        )
+    share = np.ones(len(data.columns))
+    if isinstance(prior, JointBayesC):
+        patterns = pattern_matrix(prior, len(data.columns))
+        prior = _complete_patterns(prior, patterns)
+        share = _prior_shares(prior, patterns)
+    return replace(
+        prior, covariance=complete_covariance(prior.covariance, data.marker_variance / share)
+    )
+
+
+def complete_covariance(prior: Any, variance: np.ndarray) -> Any:
+    """A prior of a covariance matrix, its scales filled in to give variances like these."""
+    given = CovariancePrior() if prior is None else prior
+    if isinstance(given, CovariancePrior) and given.scale is None:
+        return replace(given, scale=np.sqrt(variance))
+    return given
+
+
+def pattern_matrix(prior: JointBayesC, n_traits: int) -> np.ndarray:
+    """Patterns of a prior, (D, T) bool: those given, or all 2^T, none first.
+
+    Raises
+    ------
+    InputError
+        There are too many, or they are not what patterns are.
+    """
+    if prior.patterns is None and n_traits > MOST_PATTERNS:
+        raise InputError(
+            f"JointBayesC: {n_traits} traits have too many patterns to look at all; give those "
+            "that may be, such as patterns=[[0] * T, [1] * T]."
+        )
+    if prior.patterns is None:
+        return (np.arange(2**n_traits)[:, None] >> np.arange(n_traits)) % 2 == 1
+    patterns = np.asarray(prior.patterns, float)
+    if patterns.ndim != 2 or patterns.shape[1] != n_traits or not np.isin(patterns, (0, 1)).all():
+        raise InputError(
+            f"JointBayesC: patterns must be rows of 0 and 1, one column for each of the {n_traits} "
+            "traits."
+        )
+    if not patterns.any(axis=0).all() or len(np.unique(patterns, axis=0)) < len(patterns):
+        raise InputError(
+            "JointBayesC: patterns must all be different, and each trait in one of them at least."
+        )
+    return patterns > 0.5
+
+
+def _complete_patterns(prior: JointBayesC, patterns: np.ndarray) -> JointBayesC:
+    if prior.pattern_probabilities is not None or prior.trait_inclusion is not None:
+        return prior
+    if prior.patterns is None and patterns.shape[1] > FREE_PATTERNS:
+        return replace(prior, trait_inclusion=Prior("Beta", alpha=1, beta=1))
+    return replace(prior, pattern_probabilities=Prior("Dirichlet", a=[1.0] * len(patterns)))
+
+
+def _prior_shares(prior: JointBayesC, patterns: np.ndarray) -> np.ndarray:
+    """Prior mean of the inclusion probability of every trait; one half where it cannot be told."""
+    given = prior.pattern_probabilities
+    if prior.trait_inclusion is not None:
+        return np.full(patterns.shape[1], _prior_mean(prior.trait_inclusion))
+    if isinstance(given, Prior) and given.name == "Dirichlet":
+        given = np.asarray(given.parameters["a"], float)
+    if isinstance(given, Prior) or callable(given):
+        return np.full(patterns.shape[1], 0.5)
+    weights = np.asarray(given, float)
+    if weights.shape[-1:] != (len(patterns),):
+        raise InputError(
+            f"JointBayesC: pattern_probabilities must have {len(patterns)} entries, one for each "
+            "pattern."
+        )
+    share = weights.reshape(-1, len(patterns)) @ patterns
+    return np.maximum(share.mean(axis=0) / weights.sum(axis=-1).mean(), 1e-12)
 
 
 @complete.register(Mapping)

@@ -112,7 +112,8 @@ class RandomDescription:
 class NodeDescription:
     """One node: names of its variables in the result and of its dims.
 
-    `individual` is the column that says of whom a record is, where there are repeated ones.
+    `individual` is the column that says of whom a record is, where there are repeated ones;
+    `residual_covariance` there is where residuals of the columns correlate.
     """
 
     name: str
@@ -126,6 +127,7 @@ class NodeDescription:
     latent: bool = False
     individual: str | None = None
     family: str = "gaussian"
+    residual_covariance: str | None = None
     categories: list[float] | None = None
     markers: dict[str, str] = field(default_factory=dict)
     parents: list[ParentDescription] = field(default_factory=list)
@@ -155,6 +157,8 @@ def parameter_names(nodes: list[NodeDescription]) -> list[str]:
     names = []
     for node in nodes:
         names.append(node.residual_variance)
+        if node.residual_covariance is not None:
+            names.append(node.residual_covariance)
         names += [p.weights for p in node.parents]
         for f in node.functions:
             names += [f.weights, *f.parameters]
@@ -198,6 +202,9 @@ def _describe(node: Node, nodes: list[Node]) -> NodeDescription:
         latent=node.hidden,
         individual=None if node.records is None else node.records.column,
         family=node.equation.family,
+        residual_covariance=f"{node.name}_residual_covariance"
+        if node.equation.residual == "correlated"
+        else None,
         categories=None if node.categories is None else node.categories.tolist(),
         markers={f"{node.name}_{e.label}": e.layer for e in node.markers},
         parents=parents,

@@ -17,16 +17,25 @@ from nnmm_pymc.alphabet import (
     BayesL,
     BayesR,
     Horseshoe,
+    JointBayesC,
+    JointPrior,
     MarkerGroups,
     MarkerPrior,
 )
-from nnmm_pymc.defaults import EffectData, column_groups, group_index, group_priors
+from nnmm_pymc.defaults import (
+    EffectData,
+    column_groups,
+    group_index,
+    group_priors,
+    pattern_matrix,
+)
 from nnmm_pymc.distributions import MarkerEffects
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.joint_effects import JointMarkerEffects
 from nnmm_pymc.priors import Prior
-from nnmm_pymc.variables import create
+from nnmm_pymc.variables import create, create_covariance
 
-__all__ = ["create_effects", "create_smooth_effects"]
+__all__ = ["create_effects", "create_joint_effects", "create_smooth_effects"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +146,40 @@ def create_effects(
     )
 
 
+def create_joint_effects(
+    name: str, prior: JointPrior, dims: tuple[str, str], other_dim: str, data: EffectData
+) -> Any:
+    """A `JointMarkerEffects` variable, the covariance of its effects and its patterns.
+
+    Parameters
+    ----------
+    name, dims, data
+        As in `create_effects`.
+    prior : JointPrior
+    other_dim : str
+        Dim of the columns of a covariance matrix.
+    """
+    covariance = create_covariance(prior.covariance, f"{name}_covariance", (dims[1], other_dim))
+    if not isinstance(prior, JointBayesC):
+        patterns, probabilities = np.ones((1, len(data.columns))), np.ones(1)
+    else:
+        patterns = pattern_matrix(prior, len(data.columns))
+        probabilities = _pattern_probabilities(prior, patterns, name, dims[1], data)
+    return JointMarkerEffects(name, probabilities, patterns, covariance, dims=dims)
+
+
+def _pattern_probabilities(
+    prior: JointBayesC, patterns: np.ndarray, name: str, column_dim: str, data: EffectData
+) -> Any:
+    if prior.trait_inclusion is not None:
+        inclusion = create(prior.trait_inclusion, f"{name}_inclusion", (column_dim,))
+        return pt.prod(pt.where(patterns, inclusion, 1.0 - inclusion), axis=1)
+    dim, columns = f"{name}_pattern", np.asarray(data.columns)
+    labels = ["+".join(columns[own]) or "none" for own in patterns]
+    pm.modelcontext(None).add_coord(dim, labels)
+    return create(prior.pattern_probabilities, f"{name}_pattern_probabilities", (dim,))
+
+
 def create_smooth_effects(
     name: str, prior: Any, dims: tuple[str, str], data: EffectData, residual: Any
 ) -> Any:
@@ -174,6 +217,14 @@ def create_smooth_effects(
 def _parameters(prior: Any, scope: _Scope) -> tuple[Any, Any]:
     """Inclusion probability and slab variance, (1 or marker, 1 or column, class)."""
     raise InputError(f"The prior of {scope.name!r} is {prior!r}; give one of marker effects.")
+
+
+@_parameters.register(JointPrior)
+def _(prior: JointPrior, scope: _Scope) -> tuple[Any, Any]:
+    raise InputError(
+        f"The prior of {scope.name!r} has {prior!r} for a part of its effects; it is for the "
+        "effects of all markers on all traits of an equation."
+    )
 
 
 @_parameters.register(MarkerPrior)

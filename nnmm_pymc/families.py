@@ -29,7 +29,15 @@ from nnmm_pymc.data.records import RecordTable
 from nnmm_pymc.edges import Node
 from nnmm_pymc.errors import InputError
 
-__all__ = ["COUNTS", "THRESHOLD", "check_family", "check_tails", "code_values", "liability_scale"]
+__all__ = [
+    "COUNTS",
+    "THRESHOLD",
+    "check_correlated",
+    "check_family",
+    "check_tails",
+    "code_values",
+    "liability_scale",
+]
 
 #: Families whose residual variance is 1.
 THRESHOLD = ("bernoulli", "ordinal")
@@ -108,6 +116,30 @@ def check_family(node: Node) -> None:
         raise InputError(f"{where}: the residual variance is 1; leave out its prior.")
     if equation.family in (*THRESHOLD, *COUNTS) and equation.weights is not None:
         raise InputError(f"{where}: weights are those of Gaussian values; leave them out.")
+
+
+def check_correlated(node: Node) -> None:
+    """Refuse correlated residuals where traits do not meet in one row of an individual.
+
+    Raises
+    ------
+    InputError
+    """
+    equation = node.equation
+    if equation.residual != "correlated":
+        return
+    where = f"Equation {equation.formula!r}, residual='correlated'"
+    if len(node.columns) < 2:
+        raise InputError(f"{where}: there is one column only; leave it out.")
+    if equation.family != "gaussian" or not node.terminal or node.hidden:
+        raise InputError(f"{where}: it is for Gaussian traits that nothing depends on.")
+    if node.records is not None or equation.weights is not None:
+        raise InputError(f"{where}: it needs one row for each individual, without weights.")
+    if node.random:
+        raise InputError(
+            f"{where}: random effects such as {node.random[0].label!r} cannot be drawn beside it; "
+            "leave out one of the two."
+        )
 
 
 def check_tails(node: Node) -> None:

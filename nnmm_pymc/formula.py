@@ -131,6 +131,11 @@ class Equation:
     bounds : (str, str), optional
         Of the family ``"censored"``: columns between which a value lies that is missing on the
         left; one that is missing is no bound.
+    residual : {"independent", "correlated"}
+        Whether residuals of the columns correlate within an individual: then their covariance
+        matrix is unknown, with a prior ``"residual_covariance"``, and whatever traits an individual
+        has say something of those it lacks. For Gaussian traits that nothing depends on, one row
+        for each individual, without random effects.
 
     Examples
     --------
@@ -145,6 +150,7 @@ class Equation:
     family: str = "gaussian"
     weights: str | None = None
     bounds: tuple[str, str] | None = None
+    residual: str = "independent"
 
     def __post_init__(self) -> None:
         if isinstance(self.formula, str) and len(self.formula) > LONGEST:
@@ -167,6 +173,11 @@ class Equation:
                 f"Equation {self.formula!r}: the family 'censored', and no other, needs "
                 "bounds=(lower, upper)."
             )
+        if self.residual not in ("independent", "correlated"):
+            raise InputError(
+                f"Equation {self.formula!r}: residual={self.residual!r} is not known; use "
+                "'independent' or 'correlated'."
+            )
         for name, function in self.functions.items():
             if not callable(function):
                 raise InputError(f"Equation {self.formula!r}: function {name!r} is {function!r}.")
@@ -179,7 +190,7 @@ class Equation:
                 f"Equation {self.formula!r} has a name twice left of '~'; give it once."
             )
         object.__setattr__(self, "connections", _lasting(self.connections))
-        known = {"Intercept", "residual_variance", *(t.label for t in self.terms)}
+        known = {"Intercept", f"residual_{self._spread}", *(t.label for t in self.terms)}
         known |= {name for term in self.terms for name in term.names}
         known |= {SHAPES[self.family]} if self.family in SHAPES else set()
         for key in self.priors:
@@ -188,6 +199,10 @@ class Equation:
                     f"Equation {self.formula!r} has a prior for {key!r}, which is none of its "
                     f"terms: {', '.join(sorted(known))}; correct the name."
                 )
+
+    @property
+    def _spread(self) -> str:
+        return "covariance" if self.residual == "correlated" else "variance"
 
     @property
     def left(self) -> tuple[str, ...]:
@@ -218,6 +233,8 @@ class Equation:
             parts.append(f"weights={self.weights!r}")
         if self.family != "gaussian":
             parts.append(f"family={self.family!r}")
+        if self.residual != "independent":
+            parts.append(f"residual={self.residual!r}")
         if self.connections is not None:
             parts.append(f"connections for {len(self.connections)} children")
         return f"Equation({', '.join(parts)})"

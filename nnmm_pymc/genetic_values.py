@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["candidates", "genetic_values"]
 
+#: Traits of one equation up to which the covariances of their breeding values are kept.
+MOST_TRAITS = 50
+
 
 def candidates(network: Network) -> pd.Index:
     """Individuals with breeding values: all that are genotyped, or without genotypes all members.
@@ -118,6 +121,7 @@ class _Sums:
     expected: _Moments = field(default_factory=_Moments)
     by_draw: dict[str, list[np.ndarray]] = field(default_factory=dict)
     kept: list[np.ndarray] = field(default_factory=list)
+    crossed: list[np.ndarray] = field(default_factory=list)
 
     def add(self, batch: Batch, m: NodeMoments) -> None:
         """Take in some draws."""
@@ -143,6 +147,9 @@ class _Sums:
             parts[f"{name.removeprefix(node.name + '_')}_explained"] = explained
         for label, values in parts.items():
             self.by_draw.setdefault(label, []).append(values)
+        if node.terminal and 1 < len(node.columns) <= MOST_TRAITS:
+            away = m.mean - m.mean.mean(axis=1, keepdims=True)
+            self.crossed.append(away.swapaxes(1, 2) @ away / away.shape[1])
         if node.terminal:
             # Less where they start: float32 would hold nothing of small values around a large mean.
             self.kept.append((m.mean - self.merit.shift).astype(np.float32))
@@ -176,6 +183,10 @@ def _dataset(
         for label, parts in own.by_draw.items():
             values = np.concatenate(parts).reshape(*shape, -1)
             out[f"{node.name}_{label}"] = _array(values, leading | columns)
+        if own.crossed:
+            values = np.concatenate(own.crossed).reshape(*shape, *own.crossed[0].shape[1:])
+            other = {f"{node.dim}_other": node.columns}
+            out[f"{node.name}_genetic_covariance"] = _array(values, leading | columns | other)
         if node.terminal and shape[0] > 1:
             by_draw = np.concatenate(own.kept).reshape(*shape, len(people), -1)
             # Values that never move, of a trait without included markers, agree.

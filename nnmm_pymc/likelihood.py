@@ -10,14 +10,23 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from nnmm_pymc.edges import Node
+from nnmm_pymc.errors import InputError
 from nnmm_pymc.families import COUNTS
 from nnmm_pymc.steps.bounds import Liability, register_liability
 
 __all__ = ["add_likelihood"]
 
+#: Sets of traits that individuals may have records of.
+MOST_PATTERNS = 64
+
 
 def add_likelihood(
-    node: Node, mean: Any, variance: Any, individuals: pd.Index, shape: Any = None
+    node: Node,
+    mean: Any,
+    variance: Any,
+    individuals: pd.Index,
+    shape: Any = None,
+    covariance: Any = None,
 ) -> Any:
     """Variables of a node's cells around their means, with residual variances by column.
 
@@ -29,6 +38,8 @@ def add_likelihood(
     individuals : pandas.Index
     shape : (column,) expression, optional
         Degrees of freedom of a t, dispersion of a negative binomial.
+    covariance : (column, column) expression, optional
+        Of correlated residuals.
 
     Returns
     -------
@@ -39,6 +50,8 @@ def add_likelihood(
     if node.weights is not None:
         sd = sd / np.sqrt(node.weights)[:, None]
     present = ~np.isnan(node.observed)
+    if covariance is not None:
+        return _correlated(node, mean, covariance, present, individuals)
     if node.equation.family == "student_t":
         sd = sd * _tails(node, shape, present, individuals)
     elif node.equation.family != "gaussian":
@@ -62,6 +75,39 @@ def add_likelihood(
         rows, columns = np.nonzero(node.latent)
         values = pt.set_subtensor(values[rows, columns], missing)
     return pm.Deterministic(node.name, values, dims=(node.row_dim, node.dim))
+
+
+def _correlated(
+    node: Node, mean: Any, covariance: Any, present: np.ndarray, individuals: pd.Index
+) -> Any:
+    """Rows around their means: one variable for all individuals with values in the same columns.
+
+    So cells that are missing are no unknowns: what is known of an individual has the covariance of
+    those columns.
+    """
+    if present.all():
+        dims = (node.row_dim, node.dim)
+        return pm.MvNormal(node.name, mean, covariance, observed=node.observed, dims=dims)
+    patterns, group = np.unique(present, axis=0, return_inverse=True)
+    if len(patterns) > MOST_PATTERNS:
+        raise InputError(
+            f"Equation {node.equation.formula!r}: individuals have values in {len(patterns)} "
+            f"different sets of columns, more than {MOST_PATTERNS}; residual='correlated' needs "
+            "fewer traits or more complete ones."
+        )
+    model = pm.modelcontext(None)
+    for k, pattern in enumerate(patterns):
+        columns, rows = np.flatnonzero(pattern), np.flatnonzero(group.ravel() == k)
+        if not len(columns):
+            continue
+        names = [node.columns[c] for c in columns]
+        name = f"{node.name}_observed_{'+'.join(names)}"
+        dims = (f"{name}_individual", f"{name}_{node.dim}")
+        model.add_coords({dims[0]: list(individuals[rows]), dims[1]: names})
+        own = covariance[columns][:, columns]
+        observed = node.observed[np.ix_(rows, columns)]
+        pm.MvNormal(name, mean[rows][:, columns], own, observed=observed, dims=dims)
+    return mean
 
 
 def _tails(node: Node, df: Any, present: np.ndarray, individuals: pd.Index) -> Any:

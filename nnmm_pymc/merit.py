@@ -24,6 +24,7 @@ import pandas as pd
 import xarray as xr
 
 from nnmm_pymc.activations import FUNCTIONS, NUMPY_ACTIVATIONS, gaussian_moments
+from nnmm_pymc.correlated_traits import correlated_noise
 from nnmm_pymc.data import MISSING, Genotypes
 from nnmm_pymc.description import (
     FunctionDescription,
@@ -345,7 +346,11 @@ def phenotype_draws(
                 mean[d] += out @ weights.reshape(-1, len(node.columns))
         variance = noise_variance(node, batch, n, designs)
         variance += tail_variance(node, batch, mean.shape, rng)
-        value = mean + np.sqrt(variance) * rng.standard_normal(mean.shape)
+        white = rng.standard_normal(mean.shape)
+        if node.residual_covariance is None:
+            value = mean + np.sqrt(variance) * white
+        else:
+            value = mean + correlated_noise(batch.parameters[node.residual_covariance], white)
         if node.name in observed:
             value = np.where(np.isnan(observed[node.name]), value, observed[node.name])
         values[node.name] = value

@@ -23,7 +23,7 @@ from nnmm_pymc.data.names import short
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import Equation
 from nnmm_pymc.model_formula import check_formula
-from nnmm_pymc.priors import Prior
+from nnmm_pymc.priors import CovariancePrior, Prior
 
 if TYPE_CHECKING:
     from nnmm_pymc.registry import NetworkDescription
@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 __all__ = ["MARKER_PRIORS", "read_model", "write_model"]
 
 FILE_KEYS = ("name", "summary", "references", "latent", "partial", "kinships", "equation")
-EQUATION_KEYS = ("formula", "priors", "family", "weights", "bounds")
+EQUATION_KEYS = ("formula", "priors", "family", "weights", "bounds", "residual")
 #: Priors of marker effects by the name that a file calls them.
 MARKER_PRIORS = {
     name: value
     for name in alphabet.__all__
     if inspect.isclass(value := getattr(alphabet, name)) and issubclass(value, MarkerPrior)
 }
+COVARIANCE_PRIORS = {"HalfTCovariance": CovariancePrior}
 
 
 def read_model(content: Mapping[str, Any], file: str) -> dict[str, Any]:
@@ -127,7 +128,10 @@ def _equation(table: Any, kinships: Sequence[str], file: str, where: str) -> Equ
         bounds = _texts(table, "bounds", file) or None
         if bounds is not None and len(bounds) != 2:
             raise InputError(f"{file}: key '{where}.bounds' must be two columns.")
-        return Equation(formula, priors, family=family, weights=weights, bounds=bounds)
+        residual = table.get("residual", "independent")
+        return Equation(
+            formula, priors, family=family, weights=weights, bounds=bounds, residual=residual
+        )
     except InputError as error:
         raise InputError(f"{file}: {where}: {error}") from None
 
@@ -170,10 +174,11 @@ def _all_tables(value: Any) -> TypeGuard[dict[str, dict[str, Any]]]:
     return bool(value) and tables
 
 
-def _prior(value: Any, file: str, where: str, classes: Mapping[str, type[MarkerPrior]]) -> Any:
+def _prior(value: Any, file: str, where: str, classes: Mapping[str, type[Any]]) -> Any:
     """A number, an array of numbers, or a table that names its prior."""
     if not isinstance(value, dict):
         return _number(value, file, where)
+    classes = {**classes, **COVARIANCE_PRIORS}
     name = value.get("prior")
     if not isinstance(name, str):
         raise InputError(f"{file}: key '{where}.prior' must name a prior, such as \"Normal\".")
@@ -283,6 +288,8 @@ def _equation_lines(equation: Equation, file: str) -> list[str]:
     lines = ["", "[[equation]]", f"formula = {_toml(equation.formula, file)}"]
     if equation.family != "gaussian":
         lines.append(f"family = {_toml(equation.family, file)}")
+    if equation.residual != "independent":
+        lines.append(f"residual = {_toml(equation.residual, file)}")
     if equation.bounds is not None:
         lines.append(f"bounds = {_toml(equation.bounds, file)}")
     if equation.weights is not None:
@@ -329,6 +336,9 @@ def _parts(value: Any, where: str) -> Mapping[Any, Any]:
                 "give the name of a column of the marker table."
             )
         return {"groups": value.groups, "priors": value.priors}
+    if isinstance(value, CovariancePrior):
+        scale = {} if value.scale is None else {"scale": value.scale}
+        return {"prior": "HalfTCovariance", **scale, "df": value.df}
     if type(value) in MARKER_PRIORS.values():
         given = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
         kept = {k: v for k, v in given.items() if v is not None and v is not False}

@@ -11,7 +11,7 @@ import pymc as pm
 from nnmm_pymc.activations import NUMPY_ACTIVATIONS
 from nnmm_pymc.alphabet import RRBLUP, MarkerGroups, MarkerPrior
 from nnmm_pymc.data import MISSING, Genotypes
-from nnmm_pymc.defaults import EffectData, complete, variance_prior
+from nnmm_pymc.defaults import EffectData, complete, complete_covariance, variance_prior
 from nnmm_pymc.edges import FunctionEdge, MarkerEdge, Node, ParentEdge, RandomEdge, node_called
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.families import COUNTS, THRESHOLD, liability_scale
@@ -44,6 +44,7 @@ def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
       act linearly and the intercepts of their children say the same;
     - residual variance: InverseGamma(df/2, (df - 2) V/4), df = 5: mean V/2, the other half of V
       being left to the genetic terms and parents;
+    - covariance of correlated residuals: HalfTCovariance, df = 2, with scales sqrt(V/2);
     - variance of random effects: Gamma(1/2, 1/V), the square of a half-normal standard deviation,
       with mean V/2 (a small variance is not excluded, as an inverse gamma would); V over the mean
       square of its covariate for a random slope;
@@ -83,6 +84,9 @@ def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
         priors["residual_variance"] = given.get("residual_variance", 0.5 * variance)
     elif node.equation.family in THRESHOLD:
         priors["residual_variance"] = 1.0
+    elif node.equation.residual == "correlated":
+        own = given.get("residual_covariance")
+        priors["residual_covariance"] = complete_covariance(own, 0.5 * variance)
     else:
         default = variance_prior(0.5 * variance)
         priors["residual_variance"] = given.get("residual_variance", default)
@@ -163,7 +167,7 @@ def is_selection(prior: Any) -> bool:
 
 def is_deterministic(node: Node, priors: Mapping[str, Any]) -> bool:
     """Whether a node has no residual: a latent node whose residual variance is given as zero."""
-    variance = priors["residual_variance"]
+    variance = priors.get("residual_variance")
     zero = isinstance(variance, int | float | np.ndarray) and not np.any(variance)
     if zero and not node.hidden:
         raise InputError(

@@ -19,7 +19,7 @@ from nnmm_pymc.data.precision import Precision
 from nnmm_pymc.data.records import RecordTable
 from nnmm_pymc.edges import Node
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.families import check_family, check_tails, code_values
+from nnmm_pymc.families import check_correlated, check_family, check_tails, code_values
 from nnmm_pymc.formula import Equation
 from nnmm_pymc.grouping import check_levels, is_random, table_of
 from nnmm_pymc.record_rows import (
@@ -89,6 +89,8 @@ def resolve(
         check_connections_used(node)
         check_tails(node)
     _mark_latent(nodes, len(individuals))
+    for node in nodes:
+        check_correlated(node)
     check_levels(nodes, individuals)
     for node in nodes:
         node.weights = known_weights(node, layers, individuals)

@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from nnmm_pymc.correlated_traits import traits_given_others
 from nnmm_pymc.description import NodeDescription
 from nnmm_pymc.edges import Node
+from nnmm_pymc.errors import InputError
 from nnmm_pymc.level_draws import edge_levels
 from nnmm_pymc.merit import Batch, node_moments, noise_variance, phenotype_draws
 
@@ -160,8 +162,15 @@ def _exact(
     moments = node_moments(nodes, batch, cells.n, known, functions, cells.designs)
     means = {n.name: values[n.name] for n in nodes if n.terminal}
     density = np.zeros((len(batch.index), cells.n))
+    covariances = {n.name: n.residual_covariance for n in nodes if n.residual_covariance}
     for name, mean in means.items():
-        density += _log_normal(cells.chosen[name], mean, moments[name].variance)
+        if name in covariances:
+            own = batch.parameters[covariances[name]]
+            data = cells.given[name], cells.chosen[name]
+            means[name], log_density = traits_given_others(mean, own, *data)
+            density += log_density
+        else:
+            density += _log_normal(cells.chosen[name], mean, moments[name].variance)
     return means, density
 
 
@@ -175,6 +184,12 @@ def _sampled(
 ) -> tuple[Means, np.ndarray]:
     """`predictive` by draws of what is missing: p(chosen | given) = p(chosen, given) / p(given)."""
     shape = (len(batch.index), cells.n)
+    correlated = [n for n in nodes if n.residual_covariance is not None]
+    if correlated:
+        raise InputError(
+            f"Equation {correlated[0].formula!r}: its residuals correlate and depend on omics that "
+            "some individuals lack; predictive densities are not available then."
+        )
     variance = {n.name: noise_variance(n, batch, cells.n, cells.designs) for n in nodes}
     if not any(variance[n.name].any() for n in nodes if not n.terminal):
         imputations = 1  # nodes without residual are known by their parents

@@ -7,7 +7,7 @@ from typing import Any
 
 from nnmm_pymc.errors import InputError
 
-__all__ = ["Prior", "short"]
+__all__ = ["CovariancePrior", "Prior", "short"]
 
 
 @dataclass(frozen=True, init=False)
@@ -51,3 +51,29 @@ class Prior:
 def short(value: Any) -> str:
     """A value in a few characters."""
     return f"{value:.4g}" if isinstance(value, float) else repr(value)
+
+
+@dataclass(frozen=True)
+class CovariancePrior:
+    """Half-t standard deviations and weak correlations: `nnmm_pymc.HalfTCovariance` without a name.
+
+    Parameters
+    ----------
+    scale : number or array, optional
+        Scales A of the standard deviations; from the data by default.
+    df : number
+        Degrees of freedom; with 2 the correlations are uniform.
+    """
+
+    scale: Any = None
+    df: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not self.df > 0.0:
+            raise InputError(f"HalfTCovariance: df={self.df} must be positive.")
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{k}={short(v)}" for k, v in (("scale", self.scale), ("df", self.df)) if v is not None
+        ]
+        return f"HalfTCovariance({', '.join(shown)})"

@@ -301,7 +301,7 @@ def _moments(plan, records, dims, coords) -> xr.Dataset:
             "mean": [[h.mean for h in pair] for pair in halves],
             "variance": [[h.variance for h in pair] for pair in halves],
         }
-        if name in plan.conditional.effects:
+        if name in (*plan.conditional.effects, *plan.conditional.joint_effects):
             parts["included"] = [[h.nonzero / max(1, h.count) for h in pair] for pair in halves]
         for part, values in parts.items():
             out[f"{name}_{part}"] = _labelled(

@@ -11,10 +11,11 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
+from nnmm_pymc.covariance import HalfTCovariance
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.priors import Prior
+from nnmm_pymc.priors import CovariancePrior, Prior
 
-__all__ = ["create"]
+__all__ = ["create", "create_covariance"]
 
 
 def create(prior: Any, name: str, dims: Sequence[str] = ()) -> Any:
@@ -50,6 +51,29 @@ def create(prior: Any, name: str, dims: Sequence[str] = ()) -> Any:
         f"The prior of {name!r} is {prior!r}; give a number, a Prior, an object with "
         "create_variable(name), or a function that returns a PyMC variable."
     )
+
+
+def create_covariance(prior: Any, name: str, dims: tuple[str, str]) -> Any:
+    """Turn the prior of a covariance matrix into a variable called `name`.
+
+    Parameters
+    ----------
+    prior : CovariancePrior, matrix, or callable as in `create`
+    name : str
+    dims : (row dim, column dim)
+    """
+    model = pm.modelcontext(None)
+    length = len(model.coords[dims[0]])
+    if isinstance(prior, CovariancePrior):
+        scale = np.broadcast_to(np.asarray(prior.scale, float), (length,))
+        return HalfTCovariance(name, scale, prior.df, dims=dims)
+    value = create(prior, name, dims)
+    if value.ndim != 2:
+        raise InputError(
+            f"The prior of {name!r} must be of a matrix, {length} by {length}: HalfTCovariance(), "
+            "numbers, or a function that returns one."
+        )
+    return value if name in model.named_vars else pm.Deterministic(name, value, dims=dims)
 
 
 def _from_prior(prior: Prior, name: str, dims: Sequence[str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from nnmm_pymc.summarise import summary, tails
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["repeatability", "variance_components"]
+__all__ = ["repeatability", "trait_correlations", "variance_components"]
 
 
 def variance_components(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
@@ -83,6 +84,59 @@ def _drawn(
         added[random.label] = variances[random.label] * random.mean_square
     variances["residual"] = added["residual"] = stored(node.residual_variance)
     return variances, added
+
+
+def trait_correlations(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:
+    """Genetic and residual correlations of the traits of one equation.
+
+    The genetic correlation is that of the breeding values over the candidates of
+    `breeding_values`, draw by draw; the residual one is a parameter, of ``residual="correlated"``.
+
+    Parameters
+    ----------
+    result : DataTree
+        From `Network.fit`.
+    probability : float
+        Of the intervals.
+
+    Returns
+    -------
+    DataFrame
+        Columns trait, other, component ("genetic" or "residual"), mean, sd, lower, upper; a row for
+        each pair.
+
+    Raises
+    ------
+    InputError
+        If the result is not that of `Network.fit`, or no equation has several traits.
+    """
+    levels = tails(probability)
+    rows = []
+    for node in read_description(result):
+        for component, draws in _covariances(result, node).items():
+            sd = np.sqrt(np.diagonal(draws, axis1=1, axis2=2))
+            for i, j in combinations(range(len(node.columns)), 2):
+                with np.errstate(invalid="ignore"):
+                    own = draws[:, i, j] / (sd[:, i] * sd[:, j])
+                row = {"trait": node.columns[i], "other": node.columns[j], "component": component}
+                # Traits without an included marker have no genetic correlation in a draw.
+                rows.append(row | summary(own[np.isfinite(own)], levels))
+    if not rows:
+        raise InputError("No equation of the fit has several traits with genetic terms.")
+    return pd.DataFrame(rows)
+
+
+def _covariances(result: xr.DataTree, node: NodeDescription) -> dict[str, np.ndarray]:
+    """Draws (draw, trait, trait) of the covariance matrices of a node."""
+    found = {}
+    genetic = f"{node.name}_genetic_covariance"
+    values = result["genetic_values"].dataset if "genetic_values" in result.children else {}
+    if genetic in values:
+        found["genetic"] = values[genetic]
+    if node.residual_covariance is not None:
+        found["residual"] = result["posterior"].dataset[node.residual_covariance]
+    size = len(node.columns)
+    return {k: v.to_numpy().reshape(-1, size, size) for k, v in found.items()}
 
 
 def repeatability(result: xr.DataTree, probability: float = 0.9) -> pd.DataFrame:

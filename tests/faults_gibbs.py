@@ -95,22 +95,22 @@ GIBBS_FAULTS = [
     Fault(
         "wrong sign of the log odds",
         "steps.markers:MarkerGibbs.step",
-        "_per_effect(weights, old.shape)",
-        "_per_effect(1.0 - weights, old.shape)",
+        "per_effect(weights, old.shape)",
+        "per_effect(1.0 - weights, old.shape)",
         "nuts",
     ),
     Fault(
         "inclusion: prior ignored for one omic",
         "steps.markers:MarkerGibbs.step",
-        "_per_effect(weights, old.shape)",
-        "_per_effect(np.where(np.arange(2)[:, None] == 0, 0.5, weights), old.shape)",
+        "per_effect(weights, old.shape)",
+        "per_effect(np.where(np.arange(2)[:, None] == 0, 0.5, weights), old.shape)",
         "nuts",
     ),
     Fault(
         "variances of single markers shifted by one",
         "steps.markers:MarkerGibbs.step",
-        "_per_effect(variances, old.shape)",
-        "_per_effect(np.roll(variances, 1, axis=0), old.shape)",
+        "per_effect(variances, old.shape)",
+        "per_effect(np.roll(variances, 1, axis=0), old.shape)",
         "direct",
     ),
     Fault(

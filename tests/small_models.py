@@ -113,6 +113,19 @@ def category_network(family: str, n_categories: int) -> nn.Network:
     return nn.Network([nn.Layer("geno", dosages), nn.Layer("pheno", traits)], [equation])
 
 
+def traits_network(prior: Any, residual: str = "correlated") -> nn.Network:
+    """Markers act on two traits, of which some are missing; their residuals may correlate."""
+    dosages, _, traits = tables(missing=False)
+    covariance = nn.HalfTCovariance(scale=[0.7, 1.0], df=4.0)
+    spread = {"residual_covariance": covariance, "residual_variance": VARIANCE}
+    spread.pop("residual_variance" if residual == "correlated" else "residual_covariance")
+    priors = {"geno": prior, "Intercept": INTERCEPT, **spread}
+    return nn.Network(
+        [nn.Layer("geno", dosages), nn.Layer("pheno", traits)],
+        nn.Equation("pheno ~ 1 + geno", priors=priors, residual=residual),
+    )
+
+
 def own_model() -> pm.Model:
     """Hyper-parameters of a user's own: slice updates, a trajectory, gammas, a Dirichlet."""
     dosages, _, traits = tables(missing=False)
@@ -147,6 +160,12 @@ def scale_model() -> pm.Model:
     return model
 
 
+JOINT_SLAB = nn.HalfTCovariance(scale=[0.4, 0.3], df=4.0)
+JOINT = nn.JointBayesC(
+    pattern_probabilities=nn.Prior("Dirichlet", a=[2.0, 1.0, 1.0, 2.0]), covariance=JOINT_SLAB
+)
+
+
 # The model and how its missing cells are drawn.
 MODELS: dict[str, Callable[[], tuple[Any, str]]] = {
     "nuts": lambda: (network(MARKERS["BayesC"], "tanh(omics)"), "auto"),
@@ -174,6 +193,15 @@ MODELS: dict[str, Callable[[], tuple[Any, str]]] = {
     ),
     "binary": lambda: (category_network("bernoulli", 2), "auto"),
     "ordinal": lambda: (category_network("ordinal", 4), "auto"),
+    "joint": lambda: (traits_network(JOINT), "auto"),
+    "joint ridge": lambda: (
+        traits_network(nn.JointRRBLUP(covariance=JOINT_SLAB), "independent"),
+        "auto",
+    ),
+    "correlated": lambda: (
+        traits_network({"y0": MARKERS["BayesR"], "y1": MARKERS["BayesC"]}),
+        "auto",
+    ),
     "own": lambda: (own_model(), "auto"),
     "slices": lambda: (scale_model(), "auto"),
 }

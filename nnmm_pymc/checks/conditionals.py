@@ -12,6 +12,11 @@ import pymc as pm
 from nnmm_pymc.checks.effects import marker_misfits, scale_misfits, selection_misfits
 from nnmm_pymc.checks.gaussian import latent_gibbs_misfits, noise_misfits
 from nnmm_pymc.checks.hyper import conjugate_misfits, slice_misfits
+from nnmm_pymc.checks.joint_effects import (
+    covariance_misfits,
+    joint_marker_misfits,
+    joint_scale_misfits,
+)
 from nnmm_pymc.checks.liability import liability_misfits
 from nnmm_pymc.checks.random_effects import (
     random_effect_misfits,
@@ -23,7 +28,9 @@ from nnmm_pymc.checks.trajectories import latent_hmc_misfits, nuts_misfits
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import Point
 from nnmm_pymc.steps.conjugate import ConjugateGibbs
+from nnmm_pymc.steps.covariance import CovarianceGibbs
 from nnmm_pymc.steps.gaussian import GaussianGibbs
+from nnmm_pymc.steps.joint_markers import JointMarkerGibbs
 from nnmm_pymc.steps.latent import LatentGibbs
 from nnmm_pymc.steps.latent_hmc import LatentHMC
 from nnmm_pymc.steps.liability import LiabilityGibbs
@@ -42,6 +49,8 @@ TOLERANCE, FLOAT32 = 1e-6, 2e-5
 # How each kind of step is looked at: value variables with relative differences.
 MISFITS: dict[type, Callable[[Any, State], Iterator[tuple[str, float]]]] = {
     MarkerGibbs: marker_misfits,
+    JointMarkerGibbs: joint_marker_misfits,
+    CovarianceGibbs: covariance_misfits,
     RandomEffectGibbs: random_effect_misfits,
     SelectionGibbs: selection_misfits,
     ConjugateGibbs: conjugate_misfits,
@@ -151,7 +160,8 @@ class _Look:
         state = State(self.reference, point, classes, self.rng)
         looks = {step.name: MISFITS.get(type(step), _unknown)}
         if isinstance(step, MarkerGibbs) and step.scale is not None:
-            looks["scale_move"] = scale_misfits
+            joint = isinstance(step, JointMarkerGibbs)
+            looks["scale_move"] = joint_scale_misfits if joint else scale_misfits
         if isinstance(step, RandomEffectGibbs) and step.scale is not None:
             looks["scale_move"] = random_scale_misfits
         if isinstance(step, RandomEffectGibbs) and step.shift is not None:

@@ -42,6 +42,9 @@ def marker_misfits(step: MarkerGibbs, state: State) -> Iterator[tuple[str, float
     step.conditional.refresh(state.point)
     # The sweep takes residuals as float32.
     residual, precision, *_ = step.read(state.point)
+    coupled = precision.ndim == 3
+    if coupled:
+        precision = precision.diagonal(axis1=1, axis2=2).max(axis=0)
     length = np.sqrt(residual.shape[1]) + np.sqrt(precision) * np.linalg.norm(residual, axis=1)
     n_classes = 1 if step.mixture is None else step.mixture.n_classes
     uniforms, normals = rng.random(matrix), rng.normal(size=matrix)
@@ -59,6 +62,10 @@ def marker_misfits(step: MarkerGibbs, state: State) -> Iterator[tuple[str, float
             found = numbers.read(draw, j)
             behind = np.arange(matrix[0])[:, None] >= j
             for k in columns:
+                if coupled:
+                    # Effects on other traits are drawn one after the other too.
+                    found = numbers.read(draw, j, k)
+                    behind = np.arange(uniforms.size).reshape(matrix) >= j * matrix[1] + k
                 own = _Effect(name, (j, k), matrix, behind)
                 for misfit in own.misfits(state, found, length[k]):
                     yield name, misfit
@@ -86,12 +93,13 @@ class _Numbers:
     normals: np.ndarray
     n_classes: int
 
-    def read(self, draw: Draw, j: int) -> _Draws:
-        """Draws of the effects of marker j."""
+    def read(self, draw: Draw, j: int, column: int | None = None) -> _Draws:
+        """Draws of the effects of marker j, or of one of them with the others as they are."""
+        own = slice(None) if column is None else slice(column, column + 1)
 
         def drawn(uniform: np.ndarray, normal: float) -> tuple[np.ndarray, np.ndarray]:
             uniforms, normals = self.uniforms.copy(), self.normals.copy()
-            uniforms[j], normals[j] = uniform, normal
+            uniforms[j, own], normals[j, own] = uniform[own], normal
             return draw(uniforms, normals)
 
         size = self.uniforms.shape[1]

@@ -24,6 +24,7 @@ from nnmm_pymc.checks.conditionals import model_of
 from nnmm_pymc.checks.joint import JointModel
 from nnmm_pymc.checks.reference import Classes
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.joint_effects import joint_effects_of
 from nnmm_pymc.steps.conditional import Point
 from nnmm_pymc.steps.plan import Latent
 from nnmm_pymc.steps.terms import marker_effects_of
@@ -121,7 +122,8 @@ class _Statistics:
         self.joint = joint
         point, _ = joint.draw()
         names = joint.reference.variables
-        spiked = {rv.name for rv in marker_effects_of(joint.model)}
+        effects = [*marker_effects_of(joint.model), *joint_effects_of(joint.model)]
+        spiked = {rv.name for rv in effects}
         self.labels: list[str] = []
         self.spiked: list[bool] = []
         for value, array in point.items():

@@ -35,7 +35,7 @@ from nnmm_pymc.kernels.products import (
 )
 from nnmm_pymc.kernels.vector import LANES
 
-__all__ = ["BLOCK", "dense_sweep", "sweep"]
+__all__ = ["BLOCK", "dense_sweep", "draw_mixture", "sweep"]
 
 BLOCK = 64
 
@@ -54,7 +54,7 @@ def _odds(pull, information, weight, variance, largest):
 
 
 @njit(error_model="numpy", nogil=True, cache=True)
-def _draw_mixture(product, sum_squares, precision, weights, variances, uniform, normal):
+def draw_mixture(product, sum_squares, precision, weights, variances, uniform, normal):
     """Draw one effect and its class: 0 and -1, or from one of the normals (module's formula)."""
     pull, information = precision * product, precision * sum_squares
     spike = 1.0
@@ -119,7 +119,7 @@ def _draw_block(
         else:
             for k in range(n_responses):
                 # fmt: off
-                effects[marker, k], classes[marker, k] = _draw_mixture(
+                effects[marker, k], classes[marker, k] = draw_mixture(
                     product[k], squares[k], precision[k], weights[marker, k], variances[marker, k],
                     uniforms[marker, k], normals[marker, k],
                 )
@@ -262,6 +262,6 @@ def dense_sweep(precision, linear, weights, variances, effects, classes, uniform
     for j in range(len(effects)):
         own = precision[j, j]
         product = linear[j] - precision[j] @ effects + own * effects[j]
-        effects[j], classes[j] = _draw_mixture(
+        effects[j], classes[j] = draw_mixture(
             product, own, 1.0, weights[j, 0], variances[j, 0], uniforms[j], normals[j]
         )

@@ -25,6 +25,7 @@ from pytensor.graph.traversal import ancestors
 from pytensor.link.vm import VMLinker
 
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.joint_effects import joint_effects_of
 from nnmm_pymc.steps.bounds import liabilities_of
 from nnmm_pymc.steps.effect_prior import EffectPrior, faults
 from nnmm_pymc.steps.terms import (
@@ -85,6 +86,8 @@ class ConditionalModel:
         Marker effects that multiply genotypes, then random effects.
     effects : list of str
         All `MarkerEffects`, also those that multiply no genotypes.
+    joint_effects : list of str
+        All `JointMarkerEffects`.
     effect_priors, mixtures : dict of str to EffectPrior
         Of all of them, and of those whose slab has several normals.
     values : dict of str to variable
@@ -123,6 +126,7 @@ class ConditionalModel:
         logps = self.conditional.logp(vars=variables, jacobian=False, sum=False)
         self.factors = {v.name: logp for v, logp in zip(variables, logps, strict=True)}
         self.effects = [rv.name for rv in marker_effects_of(model)]
+        self.joint_effects = [rv.name for rv in joint_effects_of(model)]
         self.effect_priors = {name: self._effect_prior(name) for name in self.effects}
         self.mixtures = {name: p for name, p in self.effect_priors.items() if p.is_mixture}
         for name, prior in self.effect_priors.items():

@@ -16,6 +16,7 @@ from nnmm_pymc.steps.conditional import ConditionalModel, Point
 from nnmm_pymc.steps.families import Conjugate, Eta, derivatives, n_nodes, natural_parameters, nodes
 from nnmm_pymc.steps.gibbs import GibbsStep
 from nnmm_pymc.steps.normals import find_normal_statistics
+from nnmm_pymc.steps.pattern_counts import find_pattern_counts
 from nnmm_pymc.steps.random_statistics import find_random_statistics
 from nnmm_pymc.steps.statistics import find_statistics
 
@@ -54,6 +55,7 @@ class ConjugateGibbs(GibbsStep):
         self.conjugates = tuple(conjugates)
         self.known = [
             find_statistics(conditional, c)
+            or find_pattern_counts(conditional, c)
             or find_random_statistics(conditional, c)
             or find_normal_statistics(conditional, c)
             for c in self.conjugates

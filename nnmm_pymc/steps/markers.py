@@ -20,10 +20,10 @@ from nnmm_pymc.kernels.scale import moved_value, scale_sums
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, PointFunction, gradient
 from nnmm_pymc.steps.gibbs import GibbsStep
 from nnmm_pymc.steps.normals import ResidualReader, find_residuals
-from nnmm_pymc.steps.scale import find_scale
+from nnmm_pymc.steps.scale import ScaleMove, find_scale
 from nnmm_pymc.steps.terms import MarkerTerm
 
-__all__ = ["MarkerGibbs"]
+__all__ = ["MarkerGibbs", "per_effect"]
 
 # Genetic values follow the float32 residuals; after this many sweeps they are computed anew.
 REFRESH_EVERY = 100
@@ -98,7 +98,10 @@ class MarkerGibbs(GibbsStep):
         self.sweeps, self.threads = 0, threads
         self._inspect_likelihood()
         self._compile()
-        self.scale = find_scale(self.conditional, term.effects)
+        self.scale = self._find_scale()
+
+    def _find_scale(self) -> ScaleMove | None:
+        return find_scale(self.conditional, self.term.effects)
 
     def _graphs(self) -> tuple[Any, Any]:
         """Gradient and diagonal second derivative of the log density in g, as matrices."""
@@ -215,22 +218,16 @@ class MarkerGibbs(GibbsStep):
             self.pattern,
             residual,
             precision,
-            _per_effect(weights, old.shape),
-            _per_effect(variances, old.shape),
+            per_effect(weights, old.shape),
+            per_effect(variances, old.shape),
             effects,
             classes,
             self.rng.random(effects.shape),
             self.rng.standard_normal(effects.shape),
         )
         self._sweep(*arrays)
-        self.sweeps += 1
         new = effects.reshape(old.shape)
-        # Often at first: steps down from a far start leave the largest rounding errors.
-        if self.sweeps % REFRESH_EVERY == 0 or self.sweeps & (self.sweeps - 1) == 0:
-            value = term.exact_value(new)
-        else:
-            held = term.held.get_value(borrow=True)
-            value = moved_value(held.reshape(len(held), -1), before, residual).reshape(held.shape)
+        value = self._new_value(new, before, residual)
         point = point.copy()
         if self.scale is not None:
             genetic = value.reshape(len(value), -1)
@@ -242,6 +239,17 @@ class MarkerGibbs(GibbsStep):
             self.mixture.hold(new, classes.reshape(old.shape))
         point[term.effects] = new
         return point, [{self.stat: np.count_nonzero(new) / max(1, effects.shape[1])}]
+
+    def _new_value(
+        self, effects: np.ndarray, before: np.ndarray, residual: np.ndarray
+    ) -> np.ndarray:
+        """Genetic value of the effects after a sweep; residuals are (response, individual)."""
+        self.sweeps += 1
+        # Often at first: steps down from a far start leave the largest rounding errors.
+        if self.sweeps % REFRESH_EVERY == 0 or self.sweeps & (self.sweeps - 1) == 0:
+            return self.term.exact_value(effects)
+        held = self.term.held.get_value(borrow=True)
+        return moved_value(held.reshape(len(held), -1), before, residual).reshape(held.shape)
 
     def _sweep(self, pattern, residual, precision, *by_marker) -> None:
         """Sweep over all responses, each thread with some of them: they do not depend on others."""
@@ -299,7 +307,7 @@ class MarkerGibbs(GibbsStep):
         return Competence.INCOMPATIBLE
 
 
-def _per_effect(parameter: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def per_effect(parameter: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A view of shape (marker, response, class) on a parameter of the marker effects."""
     view = np.broadcast_to(parameter, (*shape, parameter.shape[-1]))
     return view[:, None, :] if len(shape) == 1 else view

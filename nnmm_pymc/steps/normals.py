@@ -34,6 +34,7 @@ __all__ = [
     "CellReader",
     "NormalStatistics",
     "ResidualReader",
+    "cells_of",
     "find_cells",
     "find_normal_statistics",
     "find_residuals",
@@ -189,9 +190,17 @@ def _cells(
     normals = normal_residuals(conditional, conditional.factors_of(term.held))
     if not normals:
         return None
+    cells = cells_of(conditional, term, [e for e, _ in normals])
+    return None if cells is None else (normals, cells)
+
+
+def cells_of(
+    conditional: ConditionalModel, term: HeldTerm, residuals: Sequence[Any]
+) -> list[np.ndarray] | None:
+    """Cell of the held value in each of some flat residuals, if each has one of its own."""
     shape = term.held.get_value(borrow=True).shape
     size = int(np.prod(shape))
-    function = conditional.compile([e for e, _ in normals], mode=QUICK_MODE)
+    function = conditional.compile(list(residuals), mode=QUICK_MODE)
     point = conditional.check_points[0]
     conditional.refresh(point)
     keep = term.held.get_value()
@@ -213,7 +222,7 @@ def _cells(
         np.allclose(d, probe[c], rtol=0, atol=1e-9) for d, c in zip(moved, cells, strict=True)
     ):
         return None
-    return normals, cells
+    return cells
 
 
 def _reads_gradient(conditional: ConditionalModel, term: HeldTerm, reader: CellReader) -> bool:

@@ -15,9 +15,11 @@ from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.bounds import liabilities_of
 from nnmm_pymc.steps.conditional import ConditionalModel
 from nnmm_pymc.steps.conjugate import ConjugateGibbs
+from nnmm_pymc.steps.covariance import CovarianceGibbs, find_rows
 from nnmm_pymc.steps.families import Conjugate, conjugate_family
 from nnmm_pymc.steps.fused import FusedDensity, fused_density
 from nnmm_pymc.steps.gaussian import GaussianGibbs, gaussian_pattern
+from nnmm_pymc.steps.joint_markers import JointMarkerGibbs, is_coupled
 from nnmm_pymc.steps.latent import LatentGibbs
 from nnmm_pymc.steps.latent_hmc import LatentHMC
 from nnmm_pymc.steps.liability import LiabilityGibbs
@@ -65,13 +67,14 @@ def assign_steps(
 ) -> StepPlan:
     """Give every free variable of a model one owner.
 
-    Marker effects go to `MarkerGibbs`, weights with such a prior to `SelectionGibbs`, random
-    effects to `RandomEffectGibbs`, liabilities to `LiabilityGibbs`; missing omics that act linearly
-    to `LatentGibbs`; variances, probabilities and mixture weights with a conjugate conditional to
-    `ConjugateGibbs`; intercepts, fixed effects and weights that are Gaussian given the rest to
-    `GaussianGibbs`, unless they share a likelihood with something that is not. That goes to NUTS;
-    so do odd hyper-parameters that depend on each other, in a trajectory of their own; others are
-    slice-sampled (`SliceGibbs`).
+    Marker effects go to `MarkerGibbs`, those on traits that depend on each other to
+    `JointMarkerGibbs`, covariance matrices to `CovarianceGibbs`, weights with such a prior to
+    `SelectionGibbs`, random effects to `RandomEffectGibbs`, liabilities to `LiabilityGibbs`;
+    missing omics that act linearly to `LatentGibbs`; variances, probabilities and mixture weights
+    with a conjugate conditional to `ConjugateGibbs`; intercepts, fixed effects and weights that are
+    Gaussian given the rest to `GaussianGibbs`, unless they share a likelihood with something that
+    is not. That goes to NUTS; so do odd hyper-parameters that depend on each other, in a trajectory
+    of their own; others are slice-sampled (`SliceGibbs`).
 
     Parameters
     ----------
@@ -104,7 +107,7 @@ def assign_steps(
     # Where in the source a node was made helps nobody here, and costs a fifth of the time.
     with model, pytensor.config.change_flags(traceback__limit=0):
         markers = [
-            MarkerGibbs(
+            (JointMarkerGibbs if is_coupled(conditional, t) else MarkerGibbs)(
                 [conditional.model_value(t.effects)], conditional=conditional, threads=threads
             )
             for t in conditional.marker_terms
@@ -122,8 +125,15 @@ def assign_steps(
             for v in conditional.effects
             if v in free and conditional.term_of(v) is None
         ]
-        drawn = {*conditional.effects, *(t.effects for t in conditional.random_terms)}
+        drawn = {*conditional.effects, *(t.effects for t in conditional.terms)}
         free = [v for v in free if v not in drawn]
+        _refuse_alone(conditional, free)
+        rows = {v: found for v in free if (found := find_rows(conditional, v))}
+        free = [v for v in free if v not in rows]
+        covariances = [
+            CovarianceGibbs([conditional.model_value(v)], rows=found, conditional=conditional)
+            for v, found in rows.items()
+        ]
         _refuse_discrete(model, free)
         conjugates = [c for v in free if (c := conjugate_family(conditional, v)) is not None]
         taken = {c.value for c in conjugates}
@@ -177,9 +187,9 @@ def assign_steps(
             )
             for group in _independent_groups(conditional, conjugates)
         ]
-    hyper = [*slices, *variances]
-    rows = _rows(model, [*steps, *hyper])
-    return StepPlan(CompoundStep([*steps, *hyper]), conditional, rows)
+    hyper = [*slices, *variances, *covariances]
+    table = _rows(model, [*steps, *hyper])
+    return StepPlan(CompoundStep([*steps, *hyper]), conditional, table)
 
 
 def _liability_steps(
@@ -209,6 +219,15 @@ def _given_steps(step: Any) -> list[BlockedStep]:
     if isinstance(step, BlockedStep | CompoundStep):
         return flatten_steps(step)
     return [s for one in step for s in flatten_steps(one)]
+
+
+def _refuse_alone(conditional: ConditionalModel, values: list[str]) -> None:
+    for name in conditional.joint_effects:
+        if name in values:
+            raise InputError(
+                f"The joint effects {name!r} multiply no genotypes; write "
+                f"pm.Deterministic('genetic_value', genetic_value(genotypes, {name})) in the model."
+            )
 
 
 def _refuse_discrete(model: pm.Model, values: list[str]) -> None:

@@ -15,6 +15,7 @@ from pytensor.tensor.elemwise import DimShuffle
 
 from nnmm_pymc.distributions import GenotypeProduct, MarkerEffectsRV
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.joint_effects import joint_effects_of
 from nnmm_pymc.kernels.genotypes import genetic_values
 from nnmm_pymc.kernels.packed import NOT_PACKED, Packed
 from nnmm_pymc.random_effects import LevelValue, RandomEffectsRV
@@ -119,7 +120,8 @@ def find_terms(model: pm.Model) -> list[MarkerTerm]:
     InputError
         If the product with genotypes has no name, so that it cannot be held.
     """
-    found = [_marker_term(model, effects) for effects in marker_effects_of(model)]
+    effects = [*marker_effects_of(model), *joint_effects_of(model)]
+    found = [_marker_term(model, each) for each in effects]
     return [term for term in found if term is not None]
 
 

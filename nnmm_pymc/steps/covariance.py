@@ -1,0 +1,183 @@
+r"""`CovarianceGibbs`: exact draws of the covariance matrix of residuals or of marker effects.
+
+Of every row (residuals of an individual, effects of a marker) some traits S are known, with the
+density :math:`N(0, \Sigma_{SS})`. Given :math:`\Sigma` the rest of each row is drawn,
+
+.. math:: e_U | e_S \sim N(\Sigma_{US} \Sigma_{SS}^{-1} e_S,\;
+    \Sigma_{UU} - \Sigma_{US} \Sigma_{SS}^{-1} \Sigma_{SU}),
+
+and so are the scales a that `HalfTCovariance` has integrated out; given these, with m rows,
+
+.. math:: 1/a_t | \Sigma \sim Gamma((\nu + T)/2,\; \nu (\Sigma^{-1})_{tt} + A_t^{-2}), \quad
+    \Sigma | \cdot \sim IW(\nu + T - 1 + m,\; 2 \nu\, \mathrm{diag}(1/a) + \textstyle\sum e e')
+
+(Huang & Wand 2013, Bayesian Anal 8:439, section 4). Neither outlives the update, so that nothing
+but :math:`\Sigma` is part of the state. Markers without any effect say nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pytensor.graph.traversal import ancestors
+
+from nnmm_pymc.covariance import CholeskyScale, HalfTCovarianceRV, inverse_wishart
+from nnmm_pymc.joint_effects import patterns_of
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
+from nnmm_pymc.steps.correlated import is_multivariate, multivariate_residual
+from nnmm_pymc.steps.gibbs import GibbsStep
+from nnmm_pymc.steps.linear import read_residuals
+
+__all__ = ["CovarianceGibbs", "Filled", "find_rows"]
+
+# Some traits, and of some rows their values (row, trait).
+Rows = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """What is drawn beside a covariance matrix: 1/a, and the unknown part of every row.
+
+    Attributes
+    ----------
+    inverse_scales : (T,) array
+    rows : list of ((S,) array, (row, T) array)
+        Traits that are known, and rows with all traits.
+    """
+
+    inverse_scales: np.ndarray
+    rows: list[Rows]
+
+
+def find_rows(conditional: ConditionalModel, value: str) -> list[Callable[[Point], list[Rows]]]:
+    """Readers of all rows that have a covariance matrix, none if it stands anywhere else.
+
+    Parameters
+    ----------
+    conditional : ConditionalModel
+    value : str
+        Value variable of a `HalfTCovariance`.
+    """
+    own = conditional.rvs[value]
+    if not isinstance(own.owner.op, HalfTCovarianceRV):
+        return []
+    names = [n for n in conditional.factors_of(conditional.values[value]) if n != own.name]
+    found: list[Callable[[Point], list[Rows]]] = []
+    for name in names:
+        reader = None
+        if name in conditional.joint_effects:
+            reader = _effects(conditional, name, value)
+        elif is_multivariate(conditional, name):
+            reader = _residuals(conditional, name, value)
+        if reader is None:
+            return []
+        found.append(reader)
+    return found
+
+
+def _residuals(conditional, name: str, value: str) -> Callable[[Point], list[Rows]] | None:
+    """Residuals of a multivariate normal variable, of some of the traits."""
+    residual, covariance = multivariate_residual(conditional, name)
+    traits = _traits(conditional, covariance, value)
+    if traits is None or conditional.values[value] in set(ancestors([residual])):
+        return None
+    read = read_residuals(conditional, {name: residual}) or conditional.compile([residual])
+    return lambda point: [(traits, read(point)[0].reshape(-1, len(traits)))]
+
+
+def _effects(conditional, name: str, value: str) -> Callable[[Point], list[Rows]] | None:
+    """Effects of the markers that have any, pattern by pattern."""
+    rv: Any = conditional.rvs[name]
+    probabilities, covariance = conditional.conditional.replace_rvs_by_values(
+        [rv.owner.inputs[2], rv.owner.inputs[4]]
+    )
+    traits = _traits(conditional, covariance, value)
+    if traits is None or conditional.values[value] in set(ancestors([probabilities])):
+        return None
+    members = [np.flatnonzero(p) for p in patterns_of(rv) if p.any()]
+
+    def rows(point: Point) -> list[Rows]:
+        effects = point[name]
+        code = (effects != 0.0) @ (1 << np.arange(effects.shape[1]))
+        return [(own, effects[code == np.sum(1 << own)][:, own]) for own in members]
+
+    return rows
+
+
+def _traits(conditional, covariance: Any, value: str) -> np.ndarray | None:
+    """Traits of which a matrix is the covariance, if it is a part of the variable as it stands."""
+    read = conditional.compile([covariance, conditional.natural(value)], mode=QUICK_MODE)
+    traits = None
+    for point in conditional.check_points:
+        part, whole = read(point)
+        if traits is None:
+            traits = np.array([int(np.argmin(np.abs(np.diag(whole) - d))) for d in np.diag(part)])
+        if not np.allclose(part, whole[np.ix_(traits, traits)], rtol=1e-9, atol=0.0):
+            return None
+    return traits
+
+
+class CovarianceGibbs(GibbsStep):
+    """Exact draw of a `HalfTCovariance` given all residuals or effects that have it.
+
+    Parameters
+    ----------
+    vars : list of variable
+        One.
+    rows : list of callable
+        From `find_rows`.
+    model, conditional
+        As in `MarkerGibbs`.
+    """
+
+    name = "covariance_gibbs"
+
+    def __init__(self, vars, *, rows, conditional: ConditionalModel, **kwargs: Any):
+        super().__init__(vars, conditional=conditional, **kwargs)
+        self.value, self.rows = self.vars[0].name, rows
+        rv: Any = conditional.rvs[self.value]
+        transform: Any = conditional.conditional.rvs_to_transforms[rv]
+        self.transform: CholeskyScale = transform
+        inputs = conditional.conditional.replace_rvs_by_values(list(rv.owner.inputs[2:4]))
+        self.prior = conditional.compile(inputs)
+
+    def fill(self, point: Point) -> Filled:
+        """Draw everything that is not known beside the matrix, given it."""
+        covariance = self.transform.to_covariance(point[self.value])
+        scale, df = self.prior(point)
+        rates = df * np.diag(np.linalg.inv(covariance)) + 1.0 / scale**2
+        shape = 0.5 * (df + len(scale))
+        inverse_scales = self.rng.standard_gamma(shape, len(scale)) / rates
+        parts = [part for read in self.rows for part in read(point)]
+        full = [(own, self._complete(own, known, covariance)) for own, known in parts]
+        return Filled(inverse_scales, full)
+
+    def _complete(self, own: np.ndarray, known: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+        rest = np.setdiff1d(np.arange(len(covariance)), own)
+        full = np.empty((len(known), len(covariance)))
+        full[:, own] = known
+        if len(rest):
+            slopes = np.linalg.solve(covariance[np.ix_(own, own)], covariance[np.ix_(own, rest)])
+            spread = covariance[np.ix_(rest, rest)] - covariance[np.ix_(rest, own)] @ slopes
+            noise = self.rng.standard_normal((len(known), len(rest)))
+            full[:, rest] = known @ slopes + noise @ np.linalg.cholesky(spread).T
+        return full
+
+    def parameters(self, point: Point, filled: Filled) -> tuple[float, np.ndarray]:
+        """Degrees of freedom and scale of the inverse Wishart."""
+        scale, df = self.prior(point)
+        total = np.diag(2.0 * df * filled.inverse_scales)
+        count = 0
+        for _, rows in filled.rows:
+            total += rows.T @ rows
+            count += len(rows)
+        return float(df) + len(scale) - 1.0 + count, total
+
+    def step(self, point):
+        self.conditional.refresh(point)
+        df, scale = self.parameters(point, self.fill(point))
+        drawn = inverse_wishart(df, scale, self.rng)
+        return point | {self.value: self.transform.to_value(drawn)}, [{}]
