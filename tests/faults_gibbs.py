@@ -248,8 +248,8 @@ GIBBS_FAULTS = [
     Fault(
         "class probabilities without the variance of the class",
         "kernels.markers",
-        "return weight * size / np.sqrt(information * variance + 1.0)",
-        "return weight * size",
+        "odds[c] = size / np.sqrt(information * variances[c] + 1.0)",
+        "odds[c] = size",
         "classes",
     ),
     Fault(

@@ -104,14 +104,16 @@ def _draw_pattern(
 
 
 @njit(error_model="numpy", nogil=True, cache=True)
-def _draw_by_trait(information, pull, weights, variances, uniforms, normals, effects, classes):
+def _draw_by_trait(
+    information, pull, weights, variances, uniforms, normals, effects, classes, odds
+):
     """Draw the effects of one marker, each given those on the other traits."""
     for t in range(len(pull)):
         product = pull[t] + information[t, t] * effects[t]
         for s in range(len(pull)):
             product -= information[t, s] * effects[s]
         effects[t], classes[t] = draw_mixture(
-            product, information[t, t], 1.0, weights[t], variances[t], uniforms[t], normals[t]
+            product, information[t, t], 1.0, weights[t], variances[t], uniforms[t], normals[t], odds
         )
 
 
@@ -204,6 +206,7 @@ def _sweep(genotypes, gram, group, omega, residual, prior, effects, classes, uni
     scales, addresses = np.empty(ROWS, np.float32), np.empty(ROWS, np.int64)
     information, pull = np.empty((n_traits, n_traits)), np.empty(n_traits)
     old, moved = np.empty((2, n_traits))
+    odds = np.empty(weights.shape[2])
     scratch = (np.empty(n_patterns), np.empty((n_traits, n_traits)), np.empty(n_traits))
     n_changed = 1
 
@@ -231,7 +234,7 @@ def _sweep(genotypes, gram, group, omega, residual, prior, effects, classes, uni
             else:
                 _draw_by_trait(
                     information, pull, weights[marker], variances[marker], uniforms[marker],
-                    normals[marker], own, classes[marker],
+                    normals[marker], own, classes[marker], odds,
                 )
             # fmt: on
             any_moved = False

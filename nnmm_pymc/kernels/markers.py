@@ -41,32 +41,26 @@ BLOCK = 64
 
 
 @njit(error_model="numpy", nogil=True, cache=True)
-def _log_odds(pull, information, variance):
-    return 0.5 * pull * pull * variance / (information * variance + 1.0)
+def draw_mixture(product, sum_squares, precision, weights, variances, uniform, normal, odds):
+    """Draw one effect and its class: 0 and -1, or from one of the normals (module's formula).
 
-
-@njit(error_model="numpy", nogil=True, cache=True)
-def _odds(pull, information, weight, variance, largest):
-    if weight <= 0.0:
-        return 0.0
-    size = exp(_log_odds(pull, information, variance) - largest)
-    return weight * size / np.sqrt(information * variance + 1.0)
-
-
-@njit(error_model="numpy", nogil=True, cache=True)
-def draw_mixture(product, sum_squares, precision, weights, variances, uniform, normal):
-    """Draw one effect and its class: 0 and -1, or from one of the normals (module's formula)."""
+    `odds`, one a normal, is scratch.
+    """
     pull, information = precision * product, precision * sum_squares
     spike = 1.0
     largest = 0.0
     for c in range(weights.shape[0]):
         spike -= weights[c]
+        odds[c] = 0.5 * pull * pull * variances[c] / (information * variances[c] + 1.0)
         if weights[c] > 0.0:
-            largest = max(largest, _log_odds(pull, information, variances[c]))
+            largest = max(largest, odds[c])
     threshold = spike * exp(-largest) if spike > 1e-14 else 0.0
     total = threshold
     for c in range(weights.shape[0]):
-        total += _odds(pull, information, weights[c], variances[c], largest)
+        if weights[c] > 0.0:
+            size = weights[c] * exp(odds[c] - largest)
+            odds[c] = size / np.sqrt(information * variances[c] + 1.0)
+            total += odds[c]
     target = uniform * total
     if target < threshold:
         return 0.0, -1
@@ -74,7 +68,7 @@ def draw_mixture(product, sum_squares, precision, weights, variances, uniform, n
     for c in range(weights.shape[0]):
         if weights[c] > 0.0:
             chosen = c
-            threshold += _odds(pull, information, weights[c], variances[c], largest)
+            threshold += odds[c]
             if target < threshold:
                 break
     if chosen < 0:
@@ -95,7 +89,7 @@ def _draw_block(
     """
     n_responses, size = products.shape[0], change.shape[0]
     n_classes = weights.shape[2]
-    old, product, squares, weight, variance = scratch
+    (old, product, squares, weight, variance), odds = scratch
     n_changed = 0
     for j in range(size):
         marker = first + j
@@ -121,7 +115,7 @@ def _draw_block(
                 # fmt: off
                 effects[marker, k], classes[marker, k] = draw_mixture(
                     product[k], squares[k], precision[k], weights[marker, k], variances[marker, k],
-                    uniforms[marker, k], normals[marker, k],
+                    uniforms[marker, k], normals[marker, k], odds,
                 )
                 # fmt: on
         any_moved = False
@@ -206,7 +200,7 @@ def sweep(
     change = np.zeros((BLOCK, n_responses), np.float32)
     changed = np.empty(BLOCK, np.int64)
     scales, addresses = np.empty(ROWS, np.float32), np.empty(ROWS, np.int64)
-    scratch = np.empty((5, n_responses))
+    scratch = np.empty((5, n_responses)), np.empty(weights.shape[2])
 
     for first in range(0, p, BLOCK):
         size = min(BLOCK, p - first)
@@ -259,9 +253,10 @@ def dense_sweep(precision, linear, weights, variances, effects, classes, uniform
     uniforms, normals : (q,) arrays
         Random numbers.
     """
+    odds = np.empty(weights.shape[2])
     for j in range(len(effects)):
         own = precision[j, j]
         product = linear[j] - precision[j] @ effects + own * effects[j]
         effects[j], classes[j] = draw_mixture(
-            product, own, 1.0, weights[j, 0], variances[j, 0], uniforms[j], normals[j]
+            product, own, 1.0, weights[j, 0], variances[j, 0], uniforms[j], normals[j], odds
         )
