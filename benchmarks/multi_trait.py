@@ -94,7 +94,8 @@ def annotated(annotations: np.ndarray) -> nn.JointBayesC:
     def probabilities(name: str) -> Any:
         start = pm.Normal(f"{name}_start", [-1.6, 0.0, 0.0], 1.0, shape=3)
         slopes = pm.Normal(f"{name}_slopes", 0.0, 1.0, shape=(annotations.shape[1], 3))
-        active, both, first = pm.math.invprobit(start + annotations @ slopes).T
+        chances = pm.math.invprobit(start + annotations @ slopes)
+        active, both, first = (chances[:, k] for k in range(3))
         one = active * (1.0 - both)
         return pt.stack([1.0 - active, one * first, one * (1.0 - first), active * both], axis=1)
 
