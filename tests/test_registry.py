@@ -342,11 +342,11 @@ GOOD = 'name = "m"\nsummary = "s"\n[[equation]]\nformula = "y ~ 1 + geno"\n'
         (GOOD + 'priors.geno = { prior = "RRBLUP", inclusion = 1 }', "geno.inclusion' is not"),
         (
             GOOD + 'priors.geno = { prior = "BayesC", inclusion = { prior = "Bta" } }',
-            "geno.inclusion.prior': 'Bta' is not a distribution",
+            "geno.inclusion.prior': 'Bta' is not HalfTCovariance or a distribution",
         ),
         (
             GOOD + 'priors.geno = { prior = "BayesC", inclusion = { prior = "RRBLUP" } }',
-            "'RRBLUP' is not a distribution",
+            "'RRBLUP' is not HalfTCovariance or a distribution",
         ),
         (GOOD + 'priors.Intercept = { prior = "Normal", mean = 0 }', "Intercept.mean' is not"),
         (GOOD + 'priors.Intercept = { prior = "Normal", mu = "0" }', "Intercept.mu' is '0'"),
