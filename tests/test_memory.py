@@ -45,7 +45,10 @@ def test_the_estimate_counts_the_arrays_of_a_chain(network, keep):
 @pytest.mark.parametrize(
     ("parts", "advice"),
     [
-        ((9_000_000_000, 5, 6), r"draw less or keep less \(most is of 'omics_missing'\)"),
+        (
+            (9_000_000_000, 5, 6),
+            r"draw less, keep less \(most is of 'omics_missing'\), or on disk \(scratch=\)",
+        ),
         ((5, 9_000_000_000, 6), "run fewer chains"),
         ((5, 6, 9_000_000_000), r"run fewer chains at a time \(cores=\)"),
     ],

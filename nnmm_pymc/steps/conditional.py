@@ -320,8 +320,10 @@ class ConditionalModel:
         """Prior draws on the scale of the value variables, those of `held` near their supports."""
         rng = np.random.default_rng(seed)
         names = {value: rv.name for value, rv in self.rvs.items()}
-        natural = {v: self.compile([self.natural(v)], mode=QUICK_MODE) for v in held}
-        fixed = {names[v]: natural[v](self.support)[0] for v in held}
+        # In the order of the model: that of a set differs between processes.
+        held_names = [v for v in self.rvs if v in held]
+        natural = {v: self.compile([self.natural(v)], mode=QUICK_MODE) for v in held_names}
+        fixed = {names[v]: natural[v](self.support)[0] for v in held_names}
         model = pm.do(self.model, fixed, prune_vars=False) if fixed else self.model
         free = [v for v in names if v not in held]
         outputs = []
@@ -332,8 +334,10 @@ class ConditionalModel:
         draw = pymc_compile([], outputs, random_seed=seed, mode=QUICK_MODE)
         points = []
         for _ in range(size):
-            point = {v: self.support[v] + rng.normal(size=self.support[v].shape) for v in held}
-            for v in held:
+            point = {
+                v: self.support[v] + rng.normal(size=self.support[v].shape) for v in held_names
+            }
+            for v in held_names:
                 model[names[v]].set_value(natural[v](self.support | point)[0])
             drawn = dict(zip(free, map(np.asarray, draw()), strict=True))
             points.append({v: (point | drawn)[v] for v in self.rvs})

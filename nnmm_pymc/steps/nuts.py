@@ -32,6 +32,7 @@ class ConditionalNUTSState(BaseHMCState):
     max_treedepth: int
     early_max_treedepth: int
     fresh: bool
+    halfway: int
 
 
 class ConditionalNUTS(pm.NUTS):
