@@ -147,7 +147,9 @@ def covariance_misfits(step: CovarianceGibbs, state: State) -> Iterator[tuple[st
         return float(stats.invwishart.logpdf(covariance, df, scale) + jacobian)
 
     def beside(value: np.ndarray) -> float:
-        return _log_filled(filled, step.transform.to_covariance(value), prior_scale, float(prior_df))
+        return _log_filled(
+            filled, step.transform.to_covariance(value), prior_scale, float(prior_df)
+        )
 
     for _ in range(MOVES):
         moved = start + state.rng.normal(0.0, 0.3, start.shape)
