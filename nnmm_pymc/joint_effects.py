@@ -22,6 +22,7 @@ __all__ = [
     "JointMarkerEffectsRV",
     "all_patterns",
     "joint_effects_of",
+    "pattern_codes",
     "patterns_of",
 ]
 
@@ -155,6 +156,11 @@ def _diagonals(matrices: Any) -> Any:
 def patterns_of(effects: Any) -> np.ndarray:
     """Patterns of a `JointMarkerEffects` variable, (D, T) bool."""
     return np.asarray(effects.owner.inputs[3].data) > 0.5
+
+
+def pattern_codes(included: np.ndarray) -> np.ndarray:
+    """Each row of traits that are in a pattern as a binary number, the first trait last."""
+    return included @ (1 << np.arange(included.shape[1]))
 
 
 def joint_effects_of(model: pm.Model) -> list[Any]:

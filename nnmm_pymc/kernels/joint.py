@@ -29,13 +29,12 @@ from numba import njit
 
 from nnmm_pymc.kernels.genotypes import FAST
 from nnmm_pymc.kernels.markers import BLOCK, draw_mixture
-from nnmm_pymc.kernels.packed import CHUNK, DIGITS, split
+from nnmm_pymc.kernels.packed import CHUNK, DIGITS
 from nnmm_pymc.kernels.products import (
     ROWS,
     TILE,
-    block_products,
     block_update,
-    packed_products,
+    multiply,
     vectors,
 )
 from nnmm_pymc.kernels.vector import LANES
@@ -167,23 +166,6 @@ def _weigh(omega, group, work, n, out):
 
 
 @njit(nogil=True, cache=True)
-def _multiply(genotypes, first, size, weighted, tile, lanes, digits, units, totals, sums, products):
-    """Products of one block with the weighted residuals, from packed dosages where there are."""
-    dosages, packed, starts, missing, centre = genotypes
-    if packed.shape[0] != dosages.shape[0]:
-        block_products(dosages, centre, first, size, weighted, tile, lanes, products)
-        return
-    for t in range(weighted.shape[0]):
-        units[t], totals[t] = split(weighted[t], digits[t])
-    # fmt: off
-    packed_products(
-        packed, starts, missing, centre, first, size, weighted, digits, units, totals, sums,
-        products,
-    )
-    # fmt: on
-
-
-@njit(nogil=True, cache=True)
 def _sweep(genotypes, gram, group, omega, residual, prior, effects, classes, uniforms, normals):
     """The sweep of both kinds: `prior` is that of joint effects where it has patterns."""
     dosages, packed, _, _, centre = genotypes
@@ -208,15 +190,18 @@ def _sweep(genotypes, gram, group, omega, residual, prior, effects, classes, uni
     old, moved = np.empty((2, n_traits))
     odds = np.empty(weights.shape[2])
     scratch = (np.empty(n_patterns), np.empty((n_traits, n_traits)), np.empty(n_traits))
+    moved_any = np.ones(n_traits, np.bool_)
     n_changed = 1
 
     for first in range(0, p, BLOCK):
         size = min(BLOCK, p - first)
         if n_changed > 0:
             _weigh(omega, group, work, n, weighted)
+        moved_any[:] = n_changed > 0
         # fmt: off
-        _multiply(
-            genotypes, first, size, weighted, tile, lanes, digits, units, totals, sums, products
+        multiply(
+            genotypes, first, size, weighted, moved_any, tile, lanes, digits, units, totals, sums,
+            products,
         )
         # fmt: on
         n_changed = 0

@@ -52,9 +52,7 @@ def _pull_cells(z, mean, tau, row, pull, slope, gradient, energy):
 def _pull_traits(eta, traits, tau, energy):
     """Turn the mean of one trait into its weighted residual, 0 where it is missing."""
     for i in range(eta.shape[0]):
-        residual = traits[i] - eta[i]
-        if np.isnan(residual):
-            residual = 0.0
+        residual = 0.0 if np.isnan(traits[i]) else traits[i] - eta[i]
         energy[i] += 0.5 * tau * residual * residual
         eta[i] = tau * residual
 

@@ -23,14 +23,13 @@ from numba import njit
 
 from nnmm_pymc.kernels.activate import exp
 from nnmm_pymc.kernels.genotypes import FAST
-from nnmm_pymc.kernels.packed import CHUNK, DIGITS, split
+from nnmm_pymc.kernels.packed import CHUNK, DIGITS
 from nnmm_pymc.kernels.products import (
     LONG_TILE,
     ROWS,
     TILE,
-    block_products,
     block_update,
-    packed_products,
+    multiply,
     vectors,
 )
 from nnmm_pymc.kernels.vector import LANES
@@ -183,6 +182,7 @@ def sweep(
     """
     p, n = dosages.shape
     n_responses = residual.shape[0]
+    genotypes = (dosages, packed, starts, missing, centre)
     complete = masks.shape[0] == 1 and np.all(masks == np.float32(1.0))
     is_packed = packed.shape[0] == p
     # Rows end at whole vectors; what is beyond the last individual stays zero.
@@ -209,20 +209,12 @@ def sweep(
                 mask = masks[pattern[k]]
                 for i in range(n):
                     responses[k, i] = work[k, i] * mask[i]
-        if is_packed:
-            for k in range(n_responses):
-                if moved_any[k]:
-                    units[k], totals[k] = split(responses[k], digits[k])
-            # fmt: off
-            packed_products(
-                packed, starts, missing, centre, first, size, responses, digits, units, totals,
-                sums, products,
-            )
-            # fmt: on
-        else:
-            block_products(dosages, centre, first, size, responses, tile, lanes, products)
-        moved_any[:] = False
         # fmt: off
+        multiply(
+            genotypes, first, size, responses, moved_any, tile, lanes, digits, units, totals, sums,
+            products,
+        )
+        moved_any[:] = False
         n_changed = _draw_block(
             first, products[:, :size], gram, pattern, precision, weights, variances, uniforms,
             normals, effects, classes, change[:size], moved_any, changed, scratch,

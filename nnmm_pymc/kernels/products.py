@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from nnmm_pymc.kernels.genotypes import FAST
-from nnmm_pymc.kernels.packed import packed_dot
+from nnmm_pymc.kernels.packed import packed_dot, split
 from nnmm_pymc.kernels.vector import (
     LANES,
     centre_float32,
@@ -20,9 +20,8 @@ __all__ = [
     "LONG_TILE",
     "ROWS",
     "TILE",
-    "block_products",
     "block_update",
-    "packed_products",
+    "multiply",
     "vectors",
 ]
 
@@ -152,6 +151,25 @@ def packed_products(
         for place in range(starts[marker], starts[marker + 1]):
             for k in range(n_responses):
                 out[k, marker - first] += centre[marker] * responses[k, missing[place]]
+
+
+@njit(nogil=True, cache=True)
+def multiply(
+    genotypes, first, size, responses, moved, tile, lanes, digits, units, totals, sums, out
+):
+    """The same from packed dosages where there are; only responses that `moved` are split anew."""
+    dosages, packed, starts, missing, centre = genotypes
+    if packed.shape[0] != dosages.shape[0]:
+        block_products(dosages, centre, first, size, responses, tile, lanes, out)
+        return
+    for k in range(responses.shape[0]):
+        if moved[k]:
+            units[k], totals[k] = split(responses[k], digits[k])
+    # fmt: off
+    packed_products(
+        packed, starts, missing, centre, first, size, responses, digits, units, totals, sums, out
+    )
+    # fmt: on
 
 
 @njit(nogil=True, cache=True)

@@ -16,9 +16,9 @@ import numpy as np
 from pytensor.scalar.basic import Second
 from pytensor.tensor.random.basic import MvNormalRV
 
-from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, gradient
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.linear import read_residuals, read_spread
-from nnmm_pymc.steps.normals import cells_of, normal_residuals
+from nnmm_pymc.steps.normals import cells_of, gradients_at_values, normal_residuals
 from nnmm_pymc.steps.terms import MarkerTerm
 
 __all__ = ["CorrelatedReader", "find_correlated", "is_multivariate", "multivariate_residual"]
@@ -155,20 +155,11 @@ def _places(cells: list[np.ndarray], shape: tuple[int, int]) -> list[np.ndarray]
 
 def _reads_gradient(conditional: ConditionalModel, term: MarkerTerm, reader) -> bool:
     """Whether Omega times the residuals is the gradient of the model, here and elsewhere."""
-    slope = gradient(conditional.log_density(term.held), term.held)
-    function = conditional.compile([slope], mode=QUICK_MODE)
-    rng, agree, keep = np.random.default_rng(0), True, term.held.get_value()
-    for point in conditional.check_points:
-        conditional.refresh(point)
-        here = term.held.get_value()
-        for value in (here, here + rng.normal(size=here.shape)):
-            term.held.set_value(value)
-            residual, omega = reader(point)
-            given = np.einsum("its,si->it", omega[reader.group], residual)
-            wanted = function(point)[0]
-            # Residuals are float32, and large correlations take differences of them.
-            size = np.einsum("its,si->it", np.abs(omega[reader.group]), np.abs(residual)).max()
-            agree &= np.allclose(given, wanted, rtol=0.0, atol=1e-5 * size + 1e-300)
-    term.held.set_value(keep)
-    term.current = None
+    agree = True
+    for point, wanted in gradients_at_values(conditional, term):
+        residual, omega = reader(point)
+        given = np.einsum("its,si->it", omega[reader.group], residual)
+        # Residuals are float32, and large correlations take differences of them.
+        size = np.einsum("its,si->it", np.abs(omega[reader.group]), np.abs(residual)).max()
+        agree &= np.allclose(given, wanted, rtol=0.0, atol=1e-5 * size + 1e-300)
     return bool(agree)

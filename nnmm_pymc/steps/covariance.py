@@ -25,13 +25,13 @@ import numpy as np
 from pytensor.graph.traversal import ancestors
 
 from nnmm_pymc.covariance import CholeskyScale, HalfTCovarianceRV, inverse_wishart
-from nnmm_pymc.joint_effects import patterns_of
-from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
+from nnmm_pymc.joint_effects import pattern_codes, patterns_of
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
 from nnmm_pymc.steps.correlated import is_multivariate, multivariate_residual
 from nnmm_pymc.steps.gibbs import GibbsStep
 from nnmm_pymc.steps.linear import read_residuals
 
-__all__ = ["CovarianceGibbs", "Filled", "find_rows"]
+__all__ = ["CovarianceGibbs", "Filled", "find_rows", "read_half_t"]
 
 # Some traits, and of some rows their values (row, trait).
 Rows = tuple[np.ndarray, np.ndarray]
@@ -101,7 +101,7 @@ def _effects(conditional, name: str, value: str) -> Callable[[Point], list[Rows]
 
     def rows(point: Point) -> list[Rows]:
         effects = point[name]
-        code = (effects != 0.0) @ (1 << np.arange(effects.shape[1]))
+        code = pattern_codes(effects != 0.0)
         return [(own, effects[code == np.sum(1 << own)][:, own]) for own in members]
 
     return rows
@@ -118,6 +118,14 @@ def _traits(conditional, covariance: Any, value: str) -> np.ndarray | None:
         if not np.allclose(part, whole[np.ix_(traits, traits)], rtol=1e-9, atol=0.0):
             return None
     return traits
+
+
+def read_half_t(conditional: ConditionalModel, value: str) -> tuple[CholeskyScale, PointFunction]:
+    """Transform of a `HalfTCovariance`, and a reader of its scales and degrees of freedom."""
+    rv: Any = conditional.rvs[value]
+    transform: Any = conditional.conditional.rvs_to_transforms[rv]
+    inputs = conditional.conditional.replace_rvs_by_values(list(rv.owner.inputs[2:4]))
+    return transform, conditional.compile(inputs)
 
 
 class CovarianceGibbs(GibbsStep):
@@ -138,11 +146,7 @@ class CovarianceGibbs(GibbsStep):
     def __init__(self, vars, *, rows, conditional: ConditionalModel, **kwargs: Any):
         super().__init__(vars, conditional=conditional, **kwargs)
         self.value, self.rows = self.vars[0].name, rows
-        rv: Any = conditional.rvs[self.value]
-        transform: Any = conditional.conditional.rvs_to_transforms[rv]
-        self.transform: CholeskyScale = transform
-        inputs = conditional.conditional.replace_rvs_by_values(list(rv.owner.inputs[2:4]))
-        self.prior = conditional.compile(inputs)
+        self.transform, self.prior = read_half_t(conditional, self.value)
 
     def fill(self, point: Point) -> Filled:
         """Draw everything that is not known beside the matrix, given it."""

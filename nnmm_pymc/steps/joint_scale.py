@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from nnmm_pymc.covariance import CholeskyScale, HalfTCovarianceRV
+from nnmm_pymc.covariance import HalfTCovarianceRV
 from nnmm_pymc.kernels.slice import slice_sample
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
-from nnmm_pymc.steps.covariance import find_rows
+from nnmm_pymc.steps.covariance import find_rows, read_half_t
 
 __all__ = ["JointScale", "find_joint_scale"]
 
@@ -37,11 +37,7 @@ class JointScale:
 
     def __init__(self, conditional: ConditionalModel, covariance: str):
         self.covariance = covariance
-        rv: Any = conditional.rvs[covariance]
-        transform: Any = conditional.conditional.rvs_to_transforms[rv]
-        self.transform: CholeskyScale = transform
-        inputs = conditional.conditional.replace_rvs_by_values(list(rv.owner.inputs[2:4]))
-        self.prior = conditional.compile(inputs)
+        self.transform, self.prior = read_half_t(conditional, covariance)
 
     def log_prior(self, point: Point, covariance: np.ndarray, trait: int) -> Any:
         """Log density of log c, without the likelihood."""

@@ -11,7 +11,7 @@ What is read here is compared with the model's own gradient before it is used; w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -38,6 +38,7 @@ __all__ = [
     "find_cells",
     "find_normal_statistics",
     "find_residuals",
+    "gradients_at_values",
     "normal_residuals",
 ]
 
@@ -227,21 +228,32 @@ def cells_of(
 
 def _reads_gradient(conditional: ConditionalModel, term: HeldTerm, reader: CellReader) -> bool:
     """Whether residuals times precisions are the gradient of the model, here and elsewhere."""
+    agree = True
+    for point, slope in gradients_at_values(conditional, term):
+        residual, precision = reader(point)
+        given, wanted = precision * residual, slope.reshape(reader.shape)
+        agree &= np.allclose(given, wanted, rtol=1e-7, atol=1e-8 * np.abs(wanted).max())
+    return agree
+
+
+def gradients_at_values(
+    conditional: ConditionalModel, term: HeldTerm
+) -> Iterator[tuple[Point, np.ndarray]]:
+    """Check points and gradients in a held value, at their own value and at another.
+
+    While one is looked at the term holds that value; afterwards it holds what it held.
+    """
     slope = gradient(conditional.log_density(term.held), term.held)
     function = conditional.compile([slope], mode=QUICK_MODE)
-    rng, agree = np.random.default_rng(0), True
-    keep = term.held.get_value()
+    rng, keep = np.random.default_rng(0), term.held.get_value()
     for point in conditional.check_points:
         conditional.refresh(point)
         here = term.held.get_value()
         for value in (here, here + rng.normal(size=here.shape)):
             term.held.set_value(value)
-            residual, precision = reader(point)
-            given, wanted = precision * residual, function(point)[0].reshape(reader.shape)
-            agree &= np.allclose(given, wanted, rtol=1e-7, atol=1e-8 * np.abs(wanted).max())
+            yield point, function(point)[0]
     term.held.set_value(keep)
     term.current = None
-    return agree
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nnmm_pymc.joint_effects import patterns_of
+from nnmm_pymc.joint_effects import pattern_codes, patterns_of
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.families import Conjugate, Eta, derivatives, natural_parameters, nodes
 
@@ -35,7 +35,7 @@ class PatternCounts:
     def parameters(self, point: Point) -> Eta:
         """Natural parameters at a point."""
         effects = point[self.effects]
-        code = (effects != 0.0) @ (1 << np.arange(effects.shape[1]))
+        code = pattern_codes(effects != 0.0)
         return {0: self.prior + np.bincount(self.place[code], minlength=len(self.prior))}
 
 
@@ -51,7 +51,7 @@ def find_pattern_counts(conditional: ConditionalModel, c: Conjugate) -> PatternC
     if np.shape(conditional.check_points[0][c.value]) != (len(patterns) - 1,):
         return None
     place = np.zeros(2 ** patterns.shape[1], int)
-    place[patterns @ (1 << np.arange(patterns.shape[1]))] = np.arange(len(patterns))
+    place[pattern_codes(patterns)] = np.arange(len(patterns))
     gradients, natural = derivatives(conditional, c.value)
     function = conditional.compile(gradients, leading=[natural], mode=QUICK_MODE)
     position = names.index(own.name)
