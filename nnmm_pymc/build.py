@@ -39,7 +39,7 @@ from nnmm_pymc.node_priors import (
 )
 from nnmm_pymc.random_effects import RandomEffects, level_value
 from nnmm_pymc.record_rows import owner_weights
-from nnmm_pymc.steps.fused import Side, StandardNetwork, register_network
+from nnmm_pymc.steps.standard_network import Side, StandardNetwork, register_network
 from nnmm_pymc.variables import create, create_covariance
 
 __all__ = ["build_model", "edge_name"]

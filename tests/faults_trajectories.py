@@ -96,8 +96,27 @@ TRAJECTORY_FAULTS = [
     Fault(
         "NUTS: energy with the momentum of half a step before",
         "kernels.nuts",
-        "p[i] += 0.5 * step * gradient[i]\n        total += p[i] * p[i] * inverse_mass[i]",
-        "total += p[i] * p[i] * inverse_mass[i]\n        p[i] += 0.5 * step * gradient[i]",
+        "total += p[i] * p[i] * inverse_mass[i]",
+        "total += inverse_mass[i]"
+        " * (p[i] - 0.5 * step * (gradient[i] + precision[i] * (q[i] - centre[i]))) ** 2",
+        "bent",
+        shown_by="nuts",
+    ),
+    Fault(
+        "NUTS: what a trajectory turns around left out of the last kick",
+        "kernels.nuts",
+        "p[i] += 0.5 * step * (gradient[i] + precision[i] * (q[i] - centre[i]))",
+        "p[i] += 0.5 * step * gradient[i]",
+        "bent",
+        shown_by="nuts",
+    ),
+    Fault(
+        "NUTS: the centre of a turn moves with the cells",
+        "steps.network_nuts:NetworkNUTS._prepare",
+        "self.reference = centre, precision",
+        "own = self.inward(point).values()\n"
+        "        centre = np.concatenate([v.ravel() for v in own])[self.fused.order]\n"
+        "        self.reference = centre, precision",
         "bent",
         shown_by="nuts",
     ),
@@ -113,7 +132,7 @@ def with_observed(step: Any, middle: Any, weights: Any) -> Any:
     cell = density.cell.copy()
     cell[given] = len(density.cell_rows) + np.arange(len(row))
     observed = net.middle.observed[rows][given]
-    offset = density.offset(net.middle)[rows][given]
+    offset = net.middle.offset(step.conditional)[rows][given]
     noise = np.random.default_rng(1).normal(size=len(row))
     means = offset + np.einsum("mc,cm->m", density.middle_rows[row], middle[:, column])
 

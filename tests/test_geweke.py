@@ -7,6 +7,7 @@ from small_models import MODELS
 import nnmm_pymc as nn
 from nnmm_pymc.checks.conditionals import model_of
 from nnmm_pymc.checks.joint import JointModel
+from nnmm_pymc.steps.network_nuts import NetworkNUTS
 
 # Kinds of steps, each of which is in one of these models.
 KINDS = {
@@ -49,7 +50,7 @@ def test_steps_read_the_data_that_they_are_given():
     joint = JointModel(model_of(MODELS["nuts"]()[0]), random_seed=1)
     (nuts,) = (step for step in joint.steps if step.name == "nuts")
     # Were the fused density not that of the model with its data, it would not be used.
-    assert nuts.fused is not None
+    assert isinstance(nuts, NetworkNUTS)
     point, data = joint.draw()
     classes = joint.reference.draw_classes(point, None)
     seen = []

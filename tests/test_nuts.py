@@ -75,6 +75,8 @@ def test_draws_have_the_moments_of_the_target(step):
     """Any step size must leave the target invariant; only the speed may differ."""
     data, rng = one_cell(), np.random.default_rng(3)
     inverse_mass = np.array([0.5, 0.8])
+    # Beside the middle of the target: any reference leaves it as it is.
+    reference = np.array([0.3, -0.6]), 1 / inverse_mass, inverse_mass
     chains, n_draws = 4, 6000
     draws = np.empty((chains, n_draws, 2))
     for chain in range(chains):
@@ -85,7 +87,7 @@ def test_draws_have_the_moments_of_the_target(step):
             p = rng.normal(size=2) / np.sqrt(inverse_mass)
             directions = np.where(rng.random(8) < 0.5, 1, -1)
             q, gradient, logp, _, info = nuts_draw(
-                q, p, gradient, logp, step, inverse_mass, 8, directions, rng.random(264), data
+                q, p, gradient, logp, step, reference, 8, directions, rng.random(264), data
             )
             draws[chain, i] = q
             assert 1 <= info[0] <= 8
@@ -109,8 +111,9 @@ def test_a_wild_step_is_reported_as_divergent():
     q = np.array([0.5, 0.5])
     logp = network_density(q, gradient, data)
     rng = np.random.default_rng(0)
+    reference = np.zeros(2), np.ones(2), np.ones(2)
     new, *_, info = nuts_draw(
-        q, np.ones(2), gradient, logp, 1e6, np.ones(2), 5, np.ones(5), rng.random(64), data
+        q, np.ones(2), gradient, logp, 1e6, reference, 5, np.ones(5), rng.random(64), data
     )
     assert info[3] == 1.0
     np.testing.assert_array_equal(new, q)

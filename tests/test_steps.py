@@ -25,6 +25,7 @@ from nnmm_pymc.steps import conjugate as conjugate_module
 from nnmm_pymc.steps.families import conjugate_family
 from nnmm_pymc.steps.fused import fused_density
 from nnmm_pymc.steps.gaussian import gaussian_pattern
+from nnmm_pymc.steps.network_nuts import NetworkNUTS
 from nnmm_pymc.steps.scale import find_scale
 
 QUICK = "FAST_COMPILE"
@@ -861,7 +862,7 @@ def test_nuts_sees_the_density_of_the_model(case, request):
         def full(q, names=names, shapes=shapes, stops=stops, point=point):
             parts = np.split(q, stops[:-1])
             own = {n: p.reshape(s) for n, p, s in zip(names, parts, shapes, strict=True)}
-            return case.logp(point | (own if step.fused is None else step.fused.outward(own)))
+            return case.logp(point | step.outward(own))
 
         logp, _ = function(start)
         offset = full(start) - logp
@@ -926,7 +927,7 @@ def test_slice_draws_follow_the_conditional(annotated):
 
 def test_a_network_built_by_the_factory_uses_the_fused_density(factory):
     (step,) = steps_of(factory.plan, "nuts")
-    assert step.fused is not None
+    assert isinstance(step, NetworkNUTS)
 
 
 def test_an_extended_network_loses_the_fused_density():

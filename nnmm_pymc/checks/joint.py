@@ -22,8 +22,9 @@ from nnmm_pymc.checks.reference import Classes, Reference
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.bounds import Liability, liabilities_of, register_liability
 from nnmm_pymc.steps.conditional import QUICK_MODE, STEP_MODE, ConditionalModel, Point
-from nnmm_pymc.steps.fused import _NETWORKS, FusedDensity, Side, register_network
+from nnmm_pymc.steps.fused import FusedDensity
 from nnmm_pymc.steps.plan import Latent, assign_steps
+from nnmm_pymc.steps.standard_network import Side, network_of, register_network
 
 __all__ = ["JointModel"]
 
@@ -69,7 +70,7 @@ class JointModel:
         self._shared: dict[str, Any] = {}
         for rv in self.model.observed_RVs:
             self._shared[rv.name] = _share_observed(self.model, rv)
-        network = _NETWORKS.get(model)
+        network = network_of(model)
         if network is not None:
             sides = _copied(network.middle), _copied(network.terminal)
             network = replace(network, middle=sides[0], terminal=sides[1])

@@ -42,12 +42,12 @@ def nuts_misfits(step: ConditionalNUTS, state: State) -> Iterator[tuple[str, flo
     def parts(q: np.ndarray) -> Point:
         split = np.split(q, stops[:-1])
         own = {n: p.reshape(s) for n, p, s in zip(names, split, shapes, strict=True)}
-        return own if step.fused is None else step.fused.outward(own)
+        return step.outward(own)
 
     # A draw hands over everything that the density is conditional on.
     step.step(state.point)
     function = step._logp_dlogp_func._pytensor_function
-    start = state.point if step.fused is None else step.fused.inward(state.point)
+    start = state.point | step.inward(state.point)
     q = np.concatenate([np.ravel(start[n]) for n in names])
     reference = float(function(q)[0])
     for _ in range(MOVES):

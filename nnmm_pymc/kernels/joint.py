@@ -185,7 +185,6 @@ def _sweep(genotypes, gram, group, omega, residual, prior, effects, classes, uni
     products = np.empty((n_traits, BLOCK))
     change = np.zeros((BLOCK, n_traits), np.float32)
     changed = np.empty(BLOCK, np.int64)
-    scales, addresses = np.empty(ROWS, np.float32), np.empty(ROWS, np.int64)
     information, pull = np.empty((n_traits, n_traits)), np.empty(n_traits)
     old, moved = np.empty((2, n_traits))
     odds = np.empty(weights.shape[2])
@@ -232,9 +231,7 @@ def _sweep(genotypes, gram, group, omega, residual, prior, effects, classes, uni
                 n_changed += 1
                 _take_out(marker, j, moved, products[:, :size], gram, omega)
         # fmt: off
-        block_update(
-            dosages, centre, first, changed[:n_changed], change, tile, scales, addresses, work
-        )
+        block_update(dosages, centre, first, changed[:n_changed], change, tile, work)
         # fmt: on
     residual[:] = work[:, :n]
 

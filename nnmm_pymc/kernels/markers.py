@@ -199,7 +199,6 @@ def sweep(
     products = np.empty((n_responses, BLOCK))
     change = np.zeros((BLOCK, n_responses), np.float32)
     changed = np.empty(BLOCK, np.int64)
-    scales, addresses = np.empty(ROWS, np.float32), np.empty(ROWS, np.int64)
     scratch = np.empty((5, n_responses)), np.empty(weights.shape[2])
 
     for first in range(0, p, BLOCK):
@@ -219,9 +218,7 @@ def sweep(
             first, products[:, :size], gram, pattern, precision, weights, variances, uniforms,
             normals, effects, classes, change[:size], moved_any, changed, scratch,
         )
-        block_update(
-            dosages, centre, first, changed[:n_changed], change, tile, scales, addresses, work
-        )
+        block_update(dosages, centre, first, changed[:n_changed], change, tile, work)
         # fmt: on
     residual[:] = work[:, :n]
 

@@ -2,7 +2,14 @@
 
 Multinomial NUTS with the generalised U-turn check between and across subtrees (Hoffman & Gelman
 2014, JMLR 15:1593; Betancourt 2017, arXiv:1701.02434, appendix A), as in PyMC, whose adaptation of
-step size and mass matrix is used with it.
+step size is used with it. Of the energy -log p(q) + p'Vp/2, V the inverse masses, a part
+(q - c)'V^-1(q - c)/2 + p'Vp/2 is a harmonic oscillator of frequency one, which a leapfrog step
+follows exactly; the kicks before and after it are the gradient of the rest
+(Shahbaba, Lan, Johnson & Neal 2014, Stat Comput 24:339, section 2.1):
+
+    p <- p + s/2 (grad log p(q) + V^-1 (q - c))
+    (q - c, Vp) <- (cos s (q - c) + sin s Vp, cos s Vp - sin s (q - c))
+    p <- p + s/2 (grad log p(q) + V^-1 (q - c))
 """
 
 from __future__ import annotations
@@ -20,28 +27,34 @@ MAX_ENERGY_ERROR = 1000.0
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
-def _kick_and_drift(q, p, gradient, step, inverse_mass, new_q, new_p):
+def _kick_and_turn(q, p, gradient, step, reference, new_q, new_p):
+    """First half of the kick, then the exact flow of the reference."""
+    centre, precision, inverse_mass = reference
+    cos, sin = np.cos(step), np.sin(step)
     for i in range(q.shape[0]):
-        new_p[i] = p[i] + 0.5 * step * gradient[i]
-        new_q[i] = q[i] + step * inverse_mass[i] * new_p[i]
+        away = q[i] - centre[i]
+        kicked = p[i] + 0.5 * step * (gradient[i] + precision[i] * away)
+        new_q[i] = centre[i] + cos * away + sin * inverse_mass[i] * kicked
+        new_p[i] = cos * kicked - sin * precision[i] * away
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
-def _kick(p, gradient, step, inverse_mass):
+def _kick(q, p, gradient, step, reference):
     """Second half of the kick, in place; returns the kinetic energy."""
+    centre, precision, inverse_mass = reference
     total = 0.0
     for i in range(p.shape[0]):
-        p[i] += 0.5 * step * gradient[i]
+        p[i] += 0.5 * step * (gradient[i] + precision[i] * (q[i] - centre[i]))
         total += p[i] * p[i] * inverse_mass[i]
     return 0.5 * total
 
 
 @njit(nogil=True, cache=True)
-def _leapfrog(q, p, gradient, step, inverse_mass, data):
+def _leapfrog(q, p, gradient, step, reference, data):
     new_q, new_p, new_gradient = np.empty_like(q), np.empty_like(q), np.empty_like(q)
-    _kick_and_drift(q, p, gradient, step, inverse_mass, new_q, new_p)
+    _kick_and_turn(q, p, gradient, step, reference, new_q, new_p)
     logp = network_density(new_q, new_gradient, data)
-    return new_q, new_p, new_gradient, logp, _kick(new_p, new_gradient, step, inverse_mass)
+    return new_q, new_p, new_gradient, logp, _kick(new_q, new_p, new_gradient, step, reference)
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
@@ -64,7 +77,7 @@ def _log_add(a, b):
 
 
 @njit(nogil=True, cache=True)
-def _subtree(q, p, gradient, depth, step, start_energy, inverse_mass, uniforms, counters, data):
+def _subtree(q, p, gradient, depth, step, start_energy, reference, uniforms, counters, data):
     """Build a subtree of 2^depth states beyond (q, p).
 
     Returns the innermost momentum, the outermost state, the sum of momenta, the proposal (position,
@@ -73,9 +86,7 @@ def _subtree(q, p, gradient, depth, step, start_energy, inverse_mass, uniforms, 
     uniform, and the largest energy error.
     """
     if depth == 0:
-        new_q, new_p, new_gradient, logp, kinetic = _leapfrog(
-            q, p, gradient, step, inverse_mass, data
-        )
+        new_q, new_p, new_gradient, logp, kinetic = _leapfrog(q, p, gradient, step, reference, data)
         energy = kinetic - logp
         error = energy - start_energy
         counters[0] += 1
@@ -92,14 +103,15 @@ def _subtree(q, p, gradient, depth, step, start_energy, inverse_mass, uniforms, 
             new_p, new_q, new_p, new_gradient, new_p,
             new_q, new_gradient, logp, energy, -error, stop,
         )
+    inverse_mass = reference[2]
     first = _subtree(
-        q, p, gradient, depth - 1, step, start_energy, inverse_mass, uniforms, counters, data
+        q, p, gradient, depth - 1, step, start_energy, reference, uniforms, counters, data
     )
     inner_p, q1, p1, g1, sum1, best_q, best_g, best_logp, best_energy, weight1, stop = first
     if stop != 0:
         return first
     second = _subtree(
-        q1, p1, g1, depth - 1, step, start_energy, inverse_mass, uniforms, counters, data
+        q1, p1, g1, depth - 1, step, start_energy, reference, uniforms, counters, data
     )
     inner2, q2, p2, g2, sum2, other_q, other_g, other_logp, other_energy, weight2, stop = second
     total = _log_add(weight1, weight2)
@@ -119,7 +131,7 @@ def _subtree(q, p, gradient, depth, step, start_energy, inverse_mass, uniforms, 
 
 
 @njit(nogil=True, cache=True)
-def nuts_draw(q, p, gradient, logp, step, inverse_mass, max_depth, directions, uniforms, data):
+def nuts_draw(q, p, gradient, logp, step, reference, max_depth, directions, uniforms, data):
     """Draw once.
 
     Parameters
@@ -129,7 +141,8 @@ def nuts_draw(q, p, gradient, logp, step, inverse_mass, max_depth, directions, u
     logp : float
     step : float
         Step size.
-    inverse_mass : (m,) array
+    reference : tuple of three (m,) arrays
+        c, and the diagonals of V^-1 and V.
     max_depth : int
     directions : (max_depth,) array of -1 and 1
     uniforms : array of at least 2^max_depth + max_depth numbers
@@ -143,6 +156,7 @@ def nuts_draw(q, p, gradient, logp, step, inverse_mass, max_depth, directions, u
         Depth, leapfrog steps, mean acceptance probability, divergent, largest energy error, whether
         the trajectory turned.
     """
+    inverse_mass = reference[2]
     start_energy = 0.5 * np.sum(p * p * inverse_mass) - logp
     counters = np.zeros(4)
     left_q, left_p, left_g = q, p, gradient
@@ -157,14 +171,14 @@ def nuts_draw(q, p, gradient, logp, step, inverse_mass, max_depth, directions, u
         # fmt: off
         if forward:
             inner, end_q, end_p, end_g, sum2, new_q, new_g, new_logp, new_energy, weight2, stop = (
-                _subtree(right_q, right_p, right_g, depth, step, start_energy, inverse_mass,
+                _subtree(right_q, right_p, right_g, depth, step, start_energy, reference,
                          uniforms, counters, data)
             )
             sum_left, sum_right = p_sum, sum2
             left_end, right_begin = right_p, inner
         else:
             inner, end_q, end_p, end_g, sum2, new_q, new_g, new_logp, new_energy, weight2, stop = (
-                _subtree(left_q, left_p, left_g, depth, -step, start_energy, inverse_mass,
+                _subtree(left_q, left_p, left_g, depth, -step, start_energy, reference,
                          uniforms, counters, data)
             )
             sum_left, sum_right = sum2, p_sum

@@ -31,10 +31,13 @@ TILE = 512
 LONG_TILE = 4096
 # Markers at a time whose centred dosages are kept.
 ROWS = 8
+# Responses that change with a marker below which its dosages are not kept.
+FEW = 4
 
 _dot_4x5, _dot_4x2, _dot_4x1 = dot(4, 5), dot(4, 2), dot(4, 1)
 _read_4x5, _read_4x2, _read_4x1 = (read_dot(4, k, "int8") for k in (5, 2, 1))
 _subtract_4, _subtract_1 = subtract(4), subtract(1)
+_convert_4, _convert_1 = subtract(4, "int8"), subtract(1, "int8")
 _packed_4x2, _packed_4x1, _packed_1x1 = packed_dot(4, 2), packed_dot(4, 1), packed_dot(1, 1)
 
 
@@ -173,16 +176,57 @@ def multiply(
 
 
 @njit(nogil=True, cache=True)
-def block_update(dosages, centre, first, changed, change, tile, scales, addresses, residual):
+def block_update(dosages, centre, first, changed, change, tile, residual):
     """Take the changed effects of one block out of the residuals of all responses.
 
-    `changed` are the markers of the block with a change in any response; scales and addresses are
-    scratch.
+    `changed` are the markers of the block with a change in any response. Dosages are centred once a
+    response where few responses change with a marker, else once for all; an element of a residual
+    sees the same operations either way.
     """
+    n_changes = 0
+    for j in changed:
+        for k in range(residual.shape[0]):
+            n_changes += change[j, k] != 0.0
+    few = dosages.itemsize == 1 and n_changes < FEW * len(changed)
+    whole = dosages.shape[1] // LANES * LANES if few else 0
+    if few:
+        _update_by_response(dosages, centre, first, changed, change, whole, residual)
+    _update_by_marker(dosages, centre, first, changed, change, whole, tile, residual)
+
+
+@njit(nogil=True, cache=True)
+def _update_by_response(dosages, centre, first, changed, change, n, residual):
+    """The first n individuals, whole vectors."""
+    size = len(changed)
+    scales, means = np.empty(size, np.float32), np.empty(size, np.float32)
+    rows = np.empty(size, np.int64)
+    for k in range(residual.shape[0]):
+        count = 0
+        for j in changed:
+            if change[j, k] != 0.0:
+                scales[count], means[count] = change[j, k], centre[first + j]
+                rows[count] = dosages.ctypes.data + (first + j) * dosages.strides[0]
+                count += 1
+        r = residual.ctypes.data + k * residual.strides[0]
+        scale, mean, row = scales.ctypes.data, means.ctypes.data, rows.ctypes.data
+        m = 0
+        while m < count:
+            if m + 4 <= count:
+                _convert_4(scale + 4 * m, mean + 4 * m, row + 8 * m, r, n)
+                m += 4
+            else:
+                _convert_1(scale + 4 * m, mean + 4 * m, row + 8 * m, r, n)
+                m += 1
+
+
+@njit(nogil=True, cache=True)
+def _update_by_marker(dosages, centre, first, changed, change, begin, tile, residual):
+    """The individuals from `begin` on."""
     n = dosages.shape[1]
+    scales, rows_at = np.empty(ROWS, np.float32), np.empty(ROWS, np.int64)
     for low in range(0, len(changed), ROWS):
         rows = changed[low : min(low + ROWS, len(changed))]
-        for start in range(0, n, TILE):
+        for start in range(begin, n, TILE):
             stop = min(n, start + TILE)
             for b in range(len(rows)):
                 _centre_row(dosages, centre, first + rows[b], start, stop, tile, b)
@@ -193,15 +237,15 @@ def block_update(dosages, centre, first, changed, change, tile, scales, addresse
                 for b in range(len(rows)):
                     if change[rows[b], k] != 0.0:
                         scales[count] = change[rows[b], k]
-                        addresses[count] = tile.ctypes.data + b * tile.strides[0]
+                        rows_at[count] = tile.ctypes.data + b * tile.strides[0]
                         count += 1
                 m = 0
                 own = r + k * residual.strides[0]
                 while m < count:
-                    scale, address = scales.ctypes.data + 4 * m, addresses.ctypes.data + 8 * m
+                    scale, row = scales.ctypes.data + 4 * m, rows_at.ctypes.data + 8 * m
                     if m + 4 <= count:
-                        _subtract_4(scale, address, own, width)
+                        _subtract_4(scale, 0, row, own, width)
                         m += 4
                     else:
-                        _subtract_1(scale, address, own, width)
+                        _subtract_1(scale, 0, row, own, width)
                         m += 1

@@ -170,27 +170,37 @@ def _centre(name: str) -> Any:
 centre_int8, centre_float32 = _centre("int8"), _centre("float32")
 
 
-def subtract(markers: int) -> Any:
-    """``subtract(scales, rows, r, n)``: ``r -= scale_m x_m`` for addresses of scales and rows."""
+def subtract(markers: int, name: str = "") -> Any:
+    """``subtract(scales, centres, rows, r, n)``: ``r -= scale_m x_m`` for rows at these addresses.
+
+    Rows are centred float32; with a name, dosages of that type, which are centred on the way.
+    """
 
     @intrinsic
-    def update(typingctx, scales, rows, r, n):
+    def update(typingctx, scales, centres, rows, r, n):
         def codegen(context, builder, signature, arguments):
-            scales, rows, r, n = arguments
+            scales, centres, rows, r, n = arguments
             word, single = n.type.as_pointer(), ir.FloatType().as_pointer()
-            factors, addresses = [], []
+
+            def number(base, m):
+                place = builder.inttoptr(builder.add(base, n.type(4 * m)), single)
+                return builder.load(place)
+
+            factors, addresses, means = [], [], []
             for m in range(markers):
-                place = builder.inttoptr(builder.add(scales, n.type(4 * m)), single)
-                factor = builder.fneg(builder.load(place))
-                factors.append(splat(builder, factor, _VECTOR))
+                factors.append(splat(builder, builder.fneg(number(scales, m)), _VECTOR))
+                means.append(splat(builder, number(centres, m), _VECTOR) if name else None)
                 place = builder.inttoptr(builder.add(rows, n.type(8 * m)), word)
                 addresses.append(builder.load(place))
 
             def body(i, carried):
                 place = _pointer(builder, r, i)
                 value = load_vector(builder, place)
-                for factor, row in zip(factors, addresses, strict=True):
-                    dosage = load_vector(builder, _pointer(builder, row, i))
+                for factor, row, mean in zip(factors, addresses, means, strict=True):
+                    if name:
+                        dosage = _centred(builder, row, i, mean, _ELEMENTS[name])
+                    else:
+                        dosage = load_vector(builder, _pointer(builder, row, i))
                     value = _multiply_add(builder, factor, dosage, value)
                 _store(builder, value, place)
                 return []
@@ -198,6 +208,6 @@ def subtract(markers: int) -> Any:
             loop(builder, n, [], body, LANES)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 4), codegen
+        return types.void(*[types.intp] * 5), codegen
 
     return update

@@ -76,6 +76,8 @@ class ConjugateGibbs(GibbsStep):
         shifts = [np.zeros(())] * len(self.conjugates)
         for _ in range(MOST_ROUNDS):
             found = self._parameters(point, shifts)
+            if self.read is None:
+                break
             moves = [
                 np.zeros(()) if known is not None else _recentred(c, eta)
                 for c, (eta, _), known in zip(self.conjugates, found, self.known, strict=True)
@@ -120,10 +122,10 @@ def _draw(c: Conjugate, eta: Eta, unit: np.ndarray, rng: np.random.Generator) ->
         return log_draw[..., :-1] - log_draw.mean(axis=-1, keepdims=True)
     if c.family == "probability":
         _proper(c, (eta[0] > -1) & (eta[1] > -1))
-        draw = np.clip(rng.beta(eta[0] + 1.0, eta[1] + 1.0), 1e-300, 1.0 - 1e-16)
-        return np.asarray(logit(draw))
+        draw = rng.beta(eta[0] + 1.0, eta[1] + 1.0)
+        return np.asarray(logit(np.minimum(np.maximum(draw, 1e-300), 1.0 - 1e-16)))
     drawn = np.log(unit) + _log_draw_positive(c, eta, rng)
-    return np.asarray(np.clip(drawn, -FARTHEST, FARTHEST))
+    return np.asarray(np.minimum(np.maximum(drawn, -FARTHEST), FARTHEST))
 
 
 def _recentred(c: Conjugate, eta: Eta) -> np.ndarray:

@@ -11,10 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
-import pymc as pm
 import pytensor.tensor as pt
 from pymc.distributions.continuous import FlatRV
 from pytensor.graph.traversal import ancestors
@@ -24,63 +22,15 @@ from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS, SLOPES
 from nnmm_pymc.kernels.activate import ACTIVATION_CODES
 from nnmm_pymc.kernels.network import network_density
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
+from nnmm_pymc.steps.standard_network import StandardNetwork, network_of
 from nnmm_pymc.steps.whitening import NONE, find_whitening
 
-__all__ = ["FusedDensity", "Side", "StandardNetwork", "fused_density", "register_network"]
-
-_NETWORKS: WeakKeyDictionary[pm.Model, StandardNetwork] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True, eq=False)
-class Side:
-    """One of the two layers of a standard network.
-
-    Attributes
-    ----------
-    observed : (individual, column) array, NaN where missing
-    coefficients : dict of str to (individual, c) array
-        Variables with their design matrices; the intercept has a column of ones.
-    genetic_values : list of str
-        Names of the genetic values in the mean.
-    variance : str
-        Name of the residual variance.
-    """
-
-    observed: np.ndarray
-    coefficients: dict[str, np.ndarray]
-    genetic_values: list[str]
-    variance: str
-
-    @property
-    def design(self) -> np.ndarray:
-        """All design columns side by side."""
-        n = len(self.observed)
-        return np.hstack([np.zeros((n, 0)), *self.coefficients.values()])
-
-
-@dataclass(frozen=True, eq=False)
-class StandardNetwork:
-    """One middle layer acting on traits: what `fused_density` needs to know of a model."""
-
-    middle: Side
-    terminal: Side
-    missing: str
-    latent: np.ndarray
-    weights: str
-    weight_mask: np.ndarray
-    activation: str
-    centre: np.ndarray
-    scale: np.ndarray
-
-
-def register_network(model: pm.Model, network: StandardNetwork) -> None:
-    """Say that a model is a standard network, so that its density can be fused."""
-    _NETWORKS[model] = network
+__all__ = ["FusedDensity", "fused_density"]
 
 
 def fused_density(conditional: ConditionalModel) -> FusedDensity | None:
     """The fused density of a standard network's locations, or None if the model is another one."""
-    network = _NETWORKS.get(conditional.model)
+    network = network_of(conditional.model)
     if network is None:
         return None
     own = {network.missing, network.weights}
@@ -152,6 +102,7 @@ class _Held:
     middle_precision: np.ndarray = field(default_factory=lambda: np.zeros(0))
     trait_precision: np.ndarray = field(default_factory=lambda: np.zeros(0))
     middle_offset: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    cell_offset: np.ndarray = field(default_factory=lambda: np.zeros(0))
     trait_offset: np.ndarray = field(default_factory=lambda: np.zeros(0))
     middle_linear: np.ndarray = field(default_factory=lambda: np.zeros(0))
     trait_linear: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -226,6 +177,8 @@ class FusedDensity:
         self.cell_rows = np.asarray(np.searchsorted(self.incomplete, self.latent_rows))
         self.seen = ~np.isnan(z)
         self.middle_design = net.middle.design
+        squares = np.einsum("ic,ic->c", self.middle_design, self.middle_design)
+        self.middle_squares = np.repeat(squares[:, None], z.shape[1], axis=1)
         self.middle_cross = np.stack(
             [self.middle_design[s].T @ self.middle_design[s] for s in self.seen.T]
         )
@@ -256,6 +209,9 @@ class FusedDensity:
         self.order[own] = own.start + cells
         counts = net.latent.sum(axis=0)
         row = self.cell_rows[cells]
+        # Of the cells in this order: how many each omic has, where they stand in incomplete rows.
+        self.cell_counts = counts
+        self.cell_places = row * len(counts) + self.latent_columns[cells]
         seen = self.seen[self.incomplete].any(axis=0)
         self.cells, unseen = cells, np.isnan(self.y_incomplete.T)
         self.rows = (
@@ -281,8 +237,9 @@ class FusedDensity:
         n_omics = net.middle.observed.shape[1]
         held.middle_precision = np.ones(n_omics) / self._variances[net.middle](point)[0]
         held.trait_precision = 1.0 / self.residual_variance(point)
-        middle, trait = self.offset(net.middle), self.offset(net.terminal)
+        middle, trait = (side.offset(self.conditional) for side in (net.middle, net.terminal))
         held.middle_offset = middle.ravel().take(self.latent_cells)
+        held.cell_offset = held.middle_offset[self.cells]
         held.trait_offset = np.ascontiguousarray(trait[self.incomplete])
         held.middle_linear = self.middle_cross_observed - self.middle_design.T @ (
             self.seen_weight * middle
@@ -290,7 +247,7 @@ class FusedDensity:
         held.trait_linear = self.trait_cross_observed
         if net.terminal.genetic_values:
             held.trait_linear = held.trait_linear - self.regressors.T @ (self.counted * trait)
-        held.weights = self._weights(point)
+        held.weights = net.weights_at(point)
         self.held = held
 
     def cell_curvature(self, cells: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -303,52 +260,20 @@ class FusedDensity:
         slope = SLOPES[net.activation]((cells - net.centre[columns]) / net.scale[columns])
         return held.middle_precision[columns] + pull * slope**2
 
-    def inverse_curvature(self, point: Point) -> np.ndarray:
-        """Rough variance of every element in the coordinates of the density, given the others."""
-        self.prepare(point)
-        held, total = self.held, self.prior_precision.copy()
-        cells = np.ravel(point[self.network.missing])
-        total[self.slices[self.network.missing]] = self.cell_curvature(cells, held.weights)
-        total[self.indices[0]] += held.middle_precision * _squares(self.middle_cross).T
-        both = np.vstack([self.indices[2], self.indices[1]])
-        squares = _squares(self.trait_cross).T[-len(both) :] if len(both) else np.zeros((0, 1))
-        total[both] += held.trait_precision * squares
-        with np.errstate(divide="ignore"):
-            variance = 1.0 / total
-        for index, own in zip(self.whitening.index, 1.0 / held.trait_precision, strict=False):
-            variance[index] = own
-        return variance
-
     def put(self, point: Point, index: np.ndarray, values: np.ndarray) -> None:
         """Write elements of the stacked vector into the variables of a point, in place."""
         for name, part in self.slices.items():
             own = (index >= part.start) & (index < part.stop)
             point[name].reshape(-1)[index[own] - part.start] = values[own]
 
-    def offset(self, side: Side) -> np.ndarray:
-        """Genetic values of a side, (individual, column)."""
-        held = [
-            term.held.get_value(borrow=True)
-            for term in self.conditional.terms
-            if term.value in side.genetic_values
-        ]
-        if len(held) == 1:
-            return held[0]
-        return np.sum([np.zeros(side.observed.shape), *held], axis=0)
-
     def coefficients(self, point: Point) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Coefficients of the two design matrices, and the weights with their mask."""
         net = self.network
-        n_omics, n_traits = net.weight_mask.shape
         return (
-            _stacked(point, net.middle, n_omics),
-            _stacked(point, net.terminal, n_traits),
-            self._weights(point),
+            net.middle.stacked(point),
+            net.terminal.stacked(point),
+            net.weights_at(point),
         )
-
-    def _weights(self, point: Point) -> np.ndarray:
-        net = self.network
-        return point[net.weights].reshape(net.weight_mask.shape) * net.weight_mask
 
     @property
     def data(self) -> tuple[Any, ...]:
@@ -362,7 +287,7 @@ class FusedDensity:
         now = (
             held.middle_precision,
             held.trait_precision,
-            held.middle_offset[self.cells],
+            held.cell_offset,
             np.ascontiguousarray(held.trait_offset.T),
         )
         complete = (self.middle_cross, held.middle_linear, self.trait_cross, held.trait_linear)
@@ -397,14 +322,3 @@ class FusedDensity:
         parts = [np.arange(s.start, s.stop) for s in (self.slices[n] for n in names)]
         empty = np.zeros((0, n_columns), int)
         return np.vstack([empty, *(p.reshape(-1, n_columns) for p in parts)])
-
-
-def _squares(cross: np.ndarray) -> np.ndarray:
-    """Diagonals of cross-products, (column, c)."""
-    return np.einsum("kcc->kc", cross)
-
-
-def _stacked(point: Point, side: Side, n_columns: int) -> np.ndarray:
-    """Coefficients of all design columns, (c, column)."""
-    rows = [point[name].reshape(-1, n_columns) for name in side.coefficients]
-    return np.vstack([np.zeros((0, n_columns)), *rows])

@@ -18,6 +18,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.traversal import ancestors
 
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
+from nnmm_pymc.steps.network_residual import TraitResidual, find_trait_residual
 
 __all__ = ["as_slice", "read_residuals", "read_spread"]
 
@@ -131,10 +132,11 @@ def read_residuals(
     return lambda point: [linear(point, without) for linear in found]
 
 
-def _find(conditional: ConditionalModel, name: str, graph: Any) -> _Linear | None:
+def _find(conditional: ConditionalModel, name: str, graph: Any) -> _Linear | TraitResidual | None:
     known = _known.setdefault(conditional, {})
     if name not in known:
-        known[name] = _find_linear(conditional, name, graph)
+        linear = _find_linear(conditional, name, graph)
+        known[name] = linear or find_trait_residual(conditional, name, graph)
     return known[name]
 
 

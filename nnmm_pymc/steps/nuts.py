@@ -7,17 +7,13 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from pymc.blocking import RaveledVars
 from pymc.model.core import ValueGradFunction
-from pymc.step_methods.hmc.base_hmc import BaseHMCState, DivergenceInfo, HMCStepData
-from pymc.step_methods.hmc.integration import State
-from pymc.step_methods.hmc.quadpotential import QuadPotentialDiagAdapt
+from pymc.step_methods.hmc.base_hmc import BaseHMCState
+from pymc.step_methods.hmc.quadpotential import QuadPotential, QuadPotentialDiagAdapt
 from pymc.step_methods.state import dataclass_state
 from pymc.util import get_value_vars_from_user_vars
 
-from nnmm_pymc.kernels.nuts import nuts_draw
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
-from nnmm_pymc.steps.fused import FusedDensity
 from nnmm_pymc.steps.partial import HeldDensity
 
 __all__ = ["ConditionalNUTS"]
@@ -31,8 +27,7 @@ PROBES = 64
 class ConditionalNUTSState(BaseHMCState):
     max_treedepth: int
     early_max_treedepth: int
-    fresh: bool
-    halfway: int
+    anew: tuple[int, ...]
 
 
 class ConditionalNUTS(pm.NUTS):
@@ -40,14 +35,13 @@ class ConditionalNUTS(pm.NUTS):
 
     The density is the sum of the factors in which its variables occur, compiled on the model given
     its genetic values. The mass matrix starts, at the first point of each chain, from the curvature
-    of that density and adapts from there as in PyMC.
+    of that density; again after a quarter of the tuning, so that nothing of the way from the start
+    stays in it; and adapts from there as in PyMC. The step size is tuned anew there and halfway.
 
     Parameters
     ----------
     vars : list of variable
     conditional : ConditionalModel
-    fused : FusedDensity, optional
-        The same density in one numba pass, for exactly these variables in this order.
     interpreted : bool
         Evaluate the density without compiling it: for hyper-parameters, of which it is small.
     prefix : str
@@ -63,7 +57,6 @@ class ConditionalNUTS(pm.NUTS):
         vars,
         *,
         conditional: ConditionalModel,
-        fused: FusedDensity | None = None,
         interpreted: bool = False,
         prefix: str = "",
         model=None,
@@ -71,36 +64,35 @@ class ConditionalNUTS(pm.NUTS):
     ):
         model = pm.modelcontext(model)
         values = get_value_vars_from_user_vars(vars, model)
-        names = [v.name for v in values]
-        self.conditional = conditional
+        self.conditional, self.prefix = conditional, prefix
         point = conditional.check_points[0]
-        own = [conditional.values[name] for name in names]
-        density = self._log_density(names)
-        self.fused, self.prefix = fused, prefix
-        function: Any = fused
-        if function is None and interpreted:
-            function = HeldDensity(conditional, density, names)
-        elif function is None:
-            function = self._compile_density(names, own, density, point)
-        self.held = function if fused is not None or interpreted else None
-        if fused is not None:
-            fused.whiten()
-        size = sum(np.size(point[name]) for name in names)
         super().__init__(
             values,
             model=model,
-            logp_dlogp_func=function,
+            logp_dlogp_func=self._density([v.name for v in values], interpreted),
             initial_point=point,
-            potential=QuadPotentialDiagAdapt(size, np.zeros(size), np.ones(size), 10),
+            potential=self._masses(sum(np.size(point[v.name]) for v in values)),
             **kwargs,
         )
-        self.fresh, self.halfway = True, 0
+        self.anew: tuple[int, ...] = ()
         if prefix:
             names_and_types = pm.NUTS.stats_dtypes_shapes.items()
             self.stats_dtypes_shapes = {prefix + k: v for k, v in names_and_types}
             self.stats_dtypes = [{prefix + k: t for k, (t, _) in names_and_types}]
-        if fused is None:
-            self._compile_curvature(density, own)
+
+    def _density(self, names: list[str], interpreted: bool) -> Any:
+        """Log density and gradient as PyMC's NUTS calls them."""
+        own = [self.conditional.values[name] for name in names]
+        density = self._log_density(names)
+        self._compile_curvature(density, own)
+        self.held: Any = None
+        if interpreted:
+            self.held = HeldDensity(self.conditional, density, names)
+            return self.held
+        return self._compile_density(names, own, density, self.conditional.check_points[0])
+
+    def _masses(self, size: int) -> QuadPotential:
+        return QuadPotentialDiagAdapt(size, np.zeros(size), np.ones(size), 10)
 
     def _compile_density(self, names, own, density, point) -> ValueGradFunction:
         conditional = self.conditional
@@ -156,79 +148,55 @@ class ConditionalNUTS(pm.NUTS):
         with np.errstate(all="ignore"):
             return 1.0 / np.abs(diagonal)
 
-    def _hamiltonian_step(self, start, p0, step_size):
-        if self.fused is None:
-            return super()._hamiltonian_step(start, p0, step_size)
-        early = self.tune and self.iter_count < 200
-        depth = self.early_max_treedepth if early else self.max_treedepth
-        order = self.fused.order
-        inner_q, inner_gradient, logp, error, info = nuts_draw(
-            start.q.data[order],
-            p0[order],
-            start.q_grad[order],
-            float(start.model_logp),
-            float(step_size),
-            self.potential._var[order],
-            depth,
-            np.where(self.rng.random(depth) < 0.5, 1, -1),
-            self.rng.random(2**depth + depth),
-            self.fused.data,
-        )
-        q, gradient = np.empty_like(inner_q), np.empty_like(inner_q)
-        q[order], gradient[order] = inner_q, inner_gradient
-        end = State(
-            RaveledVars(q, start.q.point_map_info), p0, p0, gradient, start.energy + error, logp, 0
-        )
-        stats = {
-            "depth": int(info[0]),
-            "tree_size": info[1],
-            "mean_tree_accept": info[2],
-            "energy": end.energy,
-            "energy_error": error,
-            "max_energy_error": info[4],
-            "reached_max_treedepth": not self.tune and info[3] + info[5] == 0,
-            "index_in_trajectory": 0,
-            "model_logp": logp,
-        }
-        divergence = None
-        if info[3]:
-            divergence = DivergenceInfo(
-                "Energy change in leapfrog step is too large.", None, end, end
-            )
-        return HMCStepData(end, info[2], divergence, stats)
-
     def setup_chain(self, rng, tune: int, draws: int) -> None:
         super().setup_chain(rng, tune, draws)
         self.reset_tuning()
-        self.fresh, self.halfway = True, tune // 2
+        self.anew = (0, tune // 4, tune // 2)
         if tune == 0:
             self.stop_tuning()
 
     def step(self, point):
         self.conditional.refresh(point)
-        if self.fresh:
-            self._start_potential(point)
-            self.fresh = False
-        if self.tune and self.iter_count == self.halfway > 0:
-            self._adapt_again()
-        if self.held is not None:
-            self.held.prepare(point)
+        self._prepare(point)
+        if self.anew and self.iter_count >= self.anew[0]:
+            self._tune_anew(point)
         # Without shared variables PyMC would stack the whole point, not this step's part of it.
         needed = {name: point[name] for name in (*self.var_names, *self.shared)}
-        if self.fused is None:
-            own, stats = super().step(needed)
-        else:
-            own, stats = super().step(needed | self.fused.inward(point))
-            own = self.fused.outward(own)
+        own, stats = super().step(needed | self.inward(point))
         if self.prefix:
             stats = [{self.prefix + k: v for k, v in s.items()} for s in stats]
-        return point | own, stats
+        return point | self.outward(own), stats
 
-    def _adapt_again(self) -> None:
-        """Start the adaptation of the step size anew, from the size reached with other masses."""
-        adapt = self.step_adapt
-        adapt._log_step, adapt._hbar, adapt._count = adapt._log_bar, 0.0, 1
-        adapt._mu = np.log(10.0) + adapt._log_bar
+    def _prepare(self, point: Point) -> None:
+        """Take in what a draw is conditional on."""
+        if self.held is not None:
+            self.held.prepare(point)
+
+    def inward(self, point: Point) -> Point:
+        """Variables that a trajectory moves in other coordinates than the point has."""
+        return {}
+
+    def outward(self, own: Point) -> Point:
+        """These variables in the coordinates of the point."""
+        return own
+
+    def _tune_anew(self, point: Point) -> None:
+        due = sum(self.iter_count >= at for at in self.anew)
+        if len(self.anew) > 1:
+            self._start_masses(point)
+        self.anew = self.anew[due:]
+        if self.tune and self.iter_count > 0:
+            # From the size reached with other masses.
+            adapt = self.step_adapt
+            adapt._log_step, adapt._hbar, adapt._count = adapt._log_bar, 0.0, 1
+            adapt._mu = np.log(10.0) + adapt._log_bar
+
+    def _start_masses(self, point: Point) -> None:
+        variance = self._inverse_curvature(point)
+        usable = np.where(np.isfinite(variance), np.clip(variance, 1e-10, 1e10), 1.0)
+        self.potential._initial_mean = np.concatenate([np.ravel(point[v.name]) for v in self.vars])
+        self.potential._initial_diag = usable
+        self.potential.reset()
 
     @property
     def sampling_state(self):
@@ -238,17 +206,7 @@ class ConditionalNUTS(pm.NUTS):
     @sampling_state.setter
     def sampling_state(self, state):
         # PyMC freezes what the potential was made with; here each chain makes its own.
-        self.potential._initial_mean = state.potential._initial_mean
-        self.potential._initial_diag = state.potential._initial_diag
+        for name in ("_initial_mean", "_initial_diag"):
+            if hasattr(state.potential, name):
+                setattr(self.potential, name, getattr(state.potential, name))
         pm.NUTS.sampling_state.fset(self, state)
-
-    def _start_potential(self, point: Point) -> None:
-        fused, own = self.fused, point
-        if fused is None:
-            variance = self._inverse_curvature(point)
-        else:
-            variance, own = fused.inverse_curvature(point), fused.inward(point)
-        usable = np.where(np.isfinite(variance), np.clip(variance, 1e-10, 1e10), 1.0)
-        self.potential._initial_mean = np.concatenate([np.ravel(own[v.name]) for v in self.vars])
-        self.potential._initial_diag = usable
-        self.potential.reset()

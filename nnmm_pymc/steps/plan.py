@@ -24,6 +24,7 @@ from nnmm_pymc.steps.latent import LatentGibbs
 from nnmm_pymc.steps.latent_hmc import LatentHMC
 from nnmm_pymc.steps.liability import LiabilityGibbs
 from nnmm_pymc.steps.markers import MarkerGibbs
+from nnmm_pymc.steps.network_nuts import NetworkNUTS
 from nnmm_pymc.steps.nuts import ConditionalNUTS
 from nnmm_pymc.steps.partial import PartialFunction
 from nnmm_pymc.steps.random_effects import RandomEffectGibbs
@@ -248,15 +249,13 @@ def _nuts(
     target_accept: float,
 ) -> ConditionalNUTS:
     names = [v.name for v in conditional.model.value_vars if v.name in group]
+    variables = [conditional.model_value(v) for v in names]
+    prefix = "" if first else f"{conditional.rvs[names[0]].name}_"
+    options: dict[str, Any] = {"prefix": prefix, "target_accept": target_accept}
+    if fused is not None and names == fused.names:
+        return NetworkNUTS(variables, fused=fused, **options)
     hyper = all(_is_hyper(conditional, name) for name in names)
-    return ConditionalNUTS(
-        [conditional.model_value(v) for v in names],
-        conditional=conditional,
-        fused=fused if fused is not None and names == fused.names else None,
-        interpreted=hyper,
-        prefix="" if first else f"{conditional.rvs[names[0]].name}_",
-        target_accept=target_accept,
-    )
+    return ConditionalNUTS(variables, conditional=conditional, interpreted=hyper, **options)
 
 
 @dataclass(frozen=True)

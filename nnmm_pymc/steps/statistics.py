@@ -62,9 +62,9 @@ class EffectStatistics:
         if self.family == "simplex":
             return {0: self.prior[0] + self._class_counts(effects)}
         if self.family == "probability":
-            included = self._count(self.group.ravel()[np.flatnonzero(effects)])
+            included = self._count(self.group.ravel()[np.flatnonzero(effects != 0.0)])
             return {0: self.prior[0] + included, 1: self.prior[1] + self._allowed - included}
-        where = np.flatnonzero(effects)
+        where = np.flatnonzero(effects != 0.0)
         chosen = 0 if self.mixture is None else self.mixture.classes.ravel()[where]
         place = where * self.group.shape[-1] + chosen
         index = self.group.ravel()[place]

@@ -1,0 +1,125 @@
+"""NUTS for the missing cells, weights and coefficients of a standard network, in compiled code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pymc.blocking import RaveledVars
+from pymc.step_methods.hmc.base_hmc import DivergenceInfo, HMCStepData
+from pymc.step_methods.hmc.integration import State
+from pymc.step_methods.hmc.quadpotential import QuadPotential
+
+from nnmm_pymc.kernels.nuts import nuts_draw
+from nnmm_pymc.steps.conditional import Point
+from nnmm_pymc.steps.fused import FusedDensity
+from nnmm_pymc.steps.nuts import ConditionalNUTS
+from nnmm_pymc.steps.splitting import gaussian_reference
+
+__all__ = ["NetworkNUTS"]
+
+
+class ReferenceMasses(QuadPotential):
+    """Diagonal masses that are set before every draw: the precision of the reference.
+
+    Momenta are in the order of the kernels.
+    """
+
+    def __init__(self, size: int, rng=None):
+        super().__init__(rng=rng)
+        self.dtype, self.masses = np.dtype("float64"), np.ones(size)
+
+    def velocity(self, x, out=None):
+        return np.divide(x, self.masses, out=out)
+
+    def energy(self, x, velocity=None):
+        return 0.5 * np.dot(x, self.velocity(x) if velocity is None else velocity)
+
+    def velocity_energy(self, x, v_out):
+        return self.energy(x, self.velocity(x, v_out))
+
+    def random(self):
+        return self.rng.standard_normal(len(self.masses)) * np.sqrt(self.masses)
+
+
+class NetworkNUTS(ConditionalNUTS):
+    """NUTS whose trajectories turn around the Gaussian part of a standard network's density.
+
+    What a trajectory turns around, and with it the masses, follows at every draw from the variances
+    and genetic values that it is conditional on (`nnmm_pymc.steps.splitting`); nothing but the step
+    size is adapted.
+
+    Parameters
+    ----------
+    vars : list of variable
+        The variables of `fused`, in its order.
+    fused : FusedDensity
+        Of the standard network, checked against the model.
+    **kwargs
+        As in `ConditionalNUTS`.
+    """
+
+    def __init__(self, vars, *, fused: FusedDensity, **kwargs: Any):
+        self.fused = fused
+        fused.whiten()
+        super().__init__(vars, conditional=fused.conditional, **kwargs)
+
+    def _density(self, names: list[str], interpreted: bool) -> FusedDensity:
+        return self.fused
+
+    def _masses(self, size: int) -> ReferenceMasses:
+        return ReferenceMasses(size)
+
+    def _prepare(self, point: Point) -> None:
+        self.fused.prepare(point)
+        centre, precision = gaussian_reference(self.fused)
+        self.potential.masses = precision
+        self.reference = centre, precision, 1.0 / precision
+
+    def _start_masses(self, point: Point) -> None:
+        pass
+
+    def inward(self, point: Point) -> Point:
+        return self.fused.inward(point)
+
+    def outward(self, own: Point) -> Point:
+        return self.fused.outward(own)
+
+    def _hamiltonian_step(self, start, p0, step_size):
+        early = self.tune and self.iter_count < 200
+        depth = self.early_max_treedepth if early else self.max_treedepth
+        order = self.fused.order
+        inner_q, inner_gradient, logp, error, info = nuts_draw(
+            start.q.data[order],
+            p0,
+            start.q_grad[order],
+            float(start.model_logp),
+            float(step_size),
+            self.reference,
+            depth,
+            np.where(self.rng.random(depth) < 0.5, 1, -1),
+            self.rng.random(2**depth + depth),
+            self.fused.data,
+        )
+        q, gradient = np.empty_like(inner_q), np.empty_like(inner_q)
+        q[order], gradient[order] = inner_q, inner_gradient
+        end = State(
+            RaveledVars(q, start.q.point_map_info), p0, p0, gradient, start.energy + error, logp, 0
+        )
+        stats = {
+            "depth": int(info[0]),
+            "tree_size": info[1],
+            "mean_tree_accept": info[2],
+            "energy": end.energy,
+            "energy_error": error,
+            "max_energy_error": info[4],
+            "reached_max_treedepth": not self.tune and info[3] + info[5] == 0,
+            "index_in_trajectory": 0,
+            "model_logp": logp,
+        }
+        divergence = None
+        if info[3]:
+            divergence = DivergenceInfo(
+                "Energy change in leapfrog step is too large.", None, end, end
+            )
+        return HMCStepData(end, info[2], divergence, stats)
