@@ -139,7 +139,7 @@ class RecordPlan:
 
 def _inverse(conditional: ConditionalModel, value: str) -> Callable[[np.ndarray], Any] | None:
     """NumPy's function from a value variable to its natural scale, where there is one."""
-    transform = conditional.conditional.rvs_to_transforms[conditional.rvs[value]]
+    transform = conditional.transform_of(value)
     if transform is None:
         return np.asarray
     return {LogTransform: np.exp, LogOddsTransform: expit}.get(type(transform))
@@ -205,15 +205,12 @@ class ChainRecord:
             self.thinned += 1
         for group in stats:
             for name, value in group.items():
-                if np.isscalar(value) or np.ndim(value) == 0:
-                    self._add_stat(name, value)
+                if isinstance(value, bool | int | float | np.number | np.bool_):
+                    if name not in self.stats:
+                        self._stat(name, np.asarray(value).dtype)
+                    self.stats[name][self.draw] = value
                 self.divergences += "diverging" in name and bool(value)
         self.draw += 1
-
-    def _add_stat(self, name: str, value: Any) -> None:
-        if not isinstance(value, bool | int | float | np.number | np.bool_):
-            return
-        self._stat(name, np.asarray(value).dtype)[self.draw] = value
 
     def _stat(self, name: str, dtype: Any) -> np.ndarray:
         if name not in self.stats:

@@ -6,7 +6,7 @@ from numba import njit
 
 from nnmm_pymc.kernels.genotypes import FAST
 
-__all__ = ["add", "add_at", "dot", "dot_at", "take_at"]
+__all__ = ["add", "add_at", "dot", "dot_at", "put_at", "take_at"]
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
@@ -25,6 +25,12 @@ def add_at(out, row, scale, x):
 def take_at(out, row, scale, x):
     for c in range(row.shape[0]):
         out[c] += scale * x[row[c]]
+
+
+@njit(nogil=True, cache=True)
+def put_at(out, place, x):
+    for c in range(place.shape[0]):
+        out[place[c]] = x[c]
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)

@@ -189,10 +189,14 @@ class ConditionalModel:
         names = {name for v in variables for name in self.factors_of(v)}
         return pt.sum([self.factors[name].sum() for name in sorted(names)])
 
+    def transform_of(self, value_name: str) -> Any:
+        """Transform of a free variable, None if it has none."""
+        return self.conditional.rvs_to_transforms[self.rvs[value_name]]
+
     def natural(self, value_name: str) -> Any:
         """Untransformed value of a free variable as a graph of the value variables."""
         rv, value = self.rvs[value_name], self.values[value_name]
-        transform = self.conditional.rvs_to_transforms[rv]
+        transform = self.transform_of(value_name)
         if transform is None:
             return value
         return self._of_values(transform.backward(value, *rv.owner.inputs))
@@ -201,8 +205,7 @@ class ConditionalModel:
         return self.conditional.replace_rvs_by_values([graph])[0]
 
     def _forward(self, value_name: str, natural: Any) -> Any:
-        rv = self.rvs[value_name]
-        transform = self.conditional.rvs_to_transforms[rv]
+        rv, transform = self.rvs[value_name], self.transform_of(value_name)
         if transform is None:
             return natural
         return self._of_values(transform.forward(natural, *rv.owner.inputs))
@@ -314,7 +317,7 @@ class ConditionalModel:
         return False
 
     def _bounded(self, value_name: str) -> bool:
-        return self.conditional.rvs_to_transforms[self.rvs[value_name]] is not None
+        return self.transform_of(value_name) is not None
 
     def _drawn(self, seed: int, size: int, held: set[str]) -> list[Point]:
         """Prior draws on the scale of the value variables, those of `held` near their supports."""

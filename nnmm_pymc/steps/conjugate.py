@@ -24,6 +24,8 @@ __all__ = ["ConjugateGibbs"]
 
 # Of a derivative far from where a conditional has its mass.
 MOST_ROUNDS = 100
+# The unit of parameters that are read and not taken from derivatives.
+ONE = np.ones(())
 # On the log scale. Where a prior has such tails (few degrees of freedom) its far end is held.
 FARTHEST = 300.0
 
@@ -73,11 +75,11 @@ class ConjugateGibbs(GibbsStep):
 
     def parameters(self, point: Point) -> list[tuple[Eta, np.ndarray]]:
         """Natural parameters of every variable's conditional, and the unit in which they are."""
+        if self.read is None:
+            return [(known.parameters(point), ONE) for known in self.known if known is not None]
         shifts = [np.zeros(())] * len(self.conjugates)
         for _ in range(MOST_ROUNDS):
             found = self._parameters(point, shifts)
-            if self.read is None:
-                break
             moves = [
                 np.zeros(()) if known is not None else _recentred(c, eta)
                 for c, (eta, _), known in zip(self.conjugates, found, self.known, strict=True)
@@ -94,11 +96,12 @@ class ConjugateGibbs(GibbsStep):
             for c, known, shift in zip(self.conjugates, self.known, shifts, strict=True)
         ]
         leading = [v for group in places for v in group]
-        gradients = iter(self.read(point, *leading) if self.read is not None else ())
+        assert self.read is not None
+        gradients = iter(self.read(point, *leading))
         return [
             natural_parameters(c, at, [next(gradients) for _ in at])
             if known is None
-            else (known.parameters(point), np.ones(()))
+            else (known.parameters(point), ONE)
             for c, known, at in zip(self.conjugates, self.known, places, strict=True)
         ]
 
@@ -124,7 +127,9 @@ def _draw(c: Conjugate, eta: Eta, unit: np.ndarray, rng: np.random.Generator) ->
         _proper(c, (eta[0] > -1) & (eta[1] > -1))
         draw = rng.beta(eta[0] + 1.0, eta[1] + 1.0)
         return np.asarray(logit(np.minimum(np.maximum(draw, 1e-300), 1.0 - 1e-16)))
-    drawn = np.log(unit) + _log_draw_positive(c, eta, rng)
+    drawn = _log_draw_positive(c, eta, rng)
+    if unit is not ONE:
+        drawn = np.log(unit) + drawn
     return np.asarray(np.minimum(np.maximum(drawn, -FARTHEST), FARTHEST))
 
 
@@ -145,7 +150,7 @@ def _recentred(c: Conjugate, eta: Eta) -> np.ndarray:
 def _log_gamma(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Logarithm of gamma draws; those of a small shape are too small to be numbers themselves."""
     small = shape < 0.1
-    if not np.any(small):
+    if not small.any():
         return np.log(rng.standard_gamma(shape))
     # G(a) = G(a + 1) U^(1 / a) (Marsaglia & Tsang 2000, ACM TOMS 26:363).
     drawn = np.log(rng.standard_gamma(np.where(small, shape + 1.0, shape)))
@@ -177,7 +182,7 @@ def _log_draw_positive(c: Conjugate, eta: Eta, rng) -> np.ndarray:
 
 
 def _proper(c: Conjugate, ok: np.ndarray) -> None:
-    if not np.all(ok):
+    if not ok.all():
         raise InputError(
             f"The full conditional of {c.value!r} ({c.describe()}) is improper; give the variable "
             "a proper prior."

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 from pymc.distributions.continuous import FlatRV
+from pymc.logprob.transforms import LogTransform
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.basic import NormalRV
 
 from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS, SLOPES
 from nnmm_pymc.kernels.activate import ACTIVATION_CODES
 from nnmm_pymc.kernels.network import network_density
-from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.standard_network import StandardNetwork, network_of
 from nnmm_pymc.steps.whitening import NONE, find_whitening
 
@@ -154,12 +155,17 @@ class FusedDensity:
         """From now on take weights and coefficients in the coordinates of `find_whitening`."""
         self.whitening = find_whitening(self)
 
-    def _variance_function(self, variance: str) -> PointFunction:
+    def _variance_function(self, variance: str) -> Callable[[Point], Any]:
         value = next((v for v, rv in self.conditional.rvs.items() if rv.name == variance), None)
         # A residual variance that is a number, or made of other variables, is a deterministic.
         if value is None:
-            return self.conditional.compile([self.conditional.deterministic(variance)])
-        return self.conditional.compile([self.conditional.natural(value)])
+            graph = self.conditional.deterministic(variance)
+        elif isinstance(self.conditional.transform_of(value), LogTransform):
+            return lambda point: np.exp(point[value])
+        else:
+            graph = self.conditional.natural(value)
+        read = self.conditional.compile([graph])
+        return lambda point: read(point)[0]
 
     def _take_constants(self) -> None:
         net = self.network
@@ -190,6 +196,11 @@ class FusedDensity:
         self.trait_cross = np.stack(
             [self.regressors[c].T @ self.regressors[c] for c in self.counted.T]
         )
+        # What the complete rows say of weights and coefficients, none of a weight that is masked.
+        used = np.vstack([net.weight_mask, np.ones((len(self.indices[1]), y.shape[1]))])
+        self.used_cross = self.trait_cross * used.T[:, :, None] * used.T[:, None, :]
+        self.used = used
+        self.trait_squares = np.einsum("tcc->ct", self.used_cross) + len(self.incomplete)
         self.y = np.where(np.isnan(y), 0.0, y)
         # Cross-products with the observations; those with the genetic values change once a draw.
         self.seen_weight = self.seen.astype(float)
@@ -235,7 +246,7 @@ class FusedDensity:
         """Take in what changes once a draw: variances and genetic values."""
         net, held = self.network, _Held()
         n_omics = net.middle.observed.shape[1]
-        held.middle_precision = np.ones(n_omics) / self._variances[net.middle](point)[0]
+        held.middle_precision = np.ones(n_omics) / self._variances[net.middle](point)
         held.trait_precision = 1.0 / self.residual_variance(point)
         middle, trait = (side.offset(self.conditional) for side in (net.middle, net.terminal))
         held.middle_offset = middle.ravel().take(self.latent_cells)
@@ -309,7 +320,7 @@ class FusedDensity:
     def residual_variance(self, point: Point) -> np.ndarray:
         """Of every trait."""
         n_traits = self.network.weight_mask.shape[1]
-        return np.broadcast_to(self._variances[self.network.terminal](point)[0], n_traits)
+        return np.broadcast_to(self._variances[self.network.terminal](point), n_traits)
 
     def __call__(self, q: np.ndarray) -> tuple[float, np.ndarray]:
         inner, gradient = np.empty_like(q), np.empty_like(q)

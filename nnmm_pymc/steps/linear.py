@@ -259,14 +259,15 @@ def read_spread(conditional: ConditionalModel, graph: Any) -> Callable[[Point], 
     """
     function = conditional.compile([graph], mode=QUICK_MODE)
     names = [n for n in function.names if n.endswith("_log__")]
-    if len(names) != 1 or len(function.names) != 1:
+    if len(names) != 1:
         return _compiled(conditional, graph)
-    name = names[0]
-    shape = np.shape(conditional.check_points[0][name])
+    name, start = names[0], conditional.check_points[0]
+    shape = np.shape(start[name])
     size = int(np.prod(shape))
-    base = function({name: np.zeros(shape)})[0]
+    # Other variables, of which the graph knows the shape only, leave it as it is: see below.
+    base = function(start | {name: np.zeros(shape)})[0]
     marks = (1.0 + np.arange(size)) / size
-    seen = 2.0 * np.log(function({name: marks.reshape(shape)})[0] / base)
+    seen = 2.0 * np.log(function(start | {name: marks.reshape(shape)})[0] / base)
     cells = np.clip(np.rint(seen * size).astype(int) - 1, 0, size - 1)
 
     def read(point: Point) -> np.ndarray:

@@ -20,6 +20,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.random.basic import NormalRV
 
+from nnmm_pymc.kernels.rows import put_at
 from nnmm_pymc.steps.conditional import (
     QUICK_MODE,
     ConditionalModel,
@@ -27,7 +28,7 @@ from nnmm_pymc.steps.conditional import (
     gradient,
 )
 from nnmm_pymc.steps.families import Conjugate, Eta, derivatives, natural_parameters, nodes
-from nnmm_pymc.steps.linear import as_slice, read_residuals, read_spread
+from nnmm_pymc.steps.linear import read_residuals, read_spread
 from nnmm_pymc.steps.terms import HeldTerm, MarkerTerm
 
 __all__ = [
@@ -91,30 +92,15 @@ class ResidualReader:
     responses: list[np.ndarray]
     shape: tuple[int, int]
 
-    @cached_property
-    def rows(self) -> list[Any]:
-        """Individuals of each residual that has all their responses, None where it has not."""
-        return [_whole_rows(place, *self.shape) for place in self.places]
-
     def __call__(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
         """Residuals, (response, individual) float32, 0 without a value; precisions, (response,)."""
         residual = np.zeros(self.shape, np.float32)
         precision = np.zeros(self.shape[0])
-        flat = residual.reshape(-1)
-        for place, rows, value in zip(self.places, self.rows, self.read(point), strict=True):
-            if rows is None:
-                flat[place] = value
-            else:
-                residual[:, rows] = value.reshape(-1, len(residual)).T
+        for place, value in zip(self.places, self.read(point), strict=True):
+            put_at(residual.reshape(-1), place, value)
         for response, spread in zip(self.responses, self.spreads, strict=True):
             precision[response] = 1.0 / spread(point) ** 2
         return residual, precision
-
-
-def _whole_rows(place: np.ndarray, n_responses: int, n: int) -> Any:
-    rows = place[::n_responses]
-    whole = (rows[:, None] + n * np.arange(n_responses)).ravel()
-    return as_slice(rows) if np.array_equal(place, whole) else None
 
 
 def find_residuals(conditional: ConditionalModel, term: MarkerTerm) -> ResidualReader | None:

@@ -47,6 +47,10 @@ class ScaleMove:
                 conditional, conjugate
             )
         self.known = None if known is None else known.prior
+        if self.known is not None:
+            self.flat = [
+                np.array(np.broadcast_to(self.known[m], self.shape)).ravel() for m in (0, 1)
+            ]
         prior = conditional.factors[conditional.rvs[variance].name]
         value = conditional.values[variance].type("log_variance")
         read = conditional.compile([conditional.in_value(prior, variance, value)], leading=[value])
@@ -73,8 +77,7 @@ class ScaleMove:
                 # exp(-psi v / 2) of the prior is quadratic in the factor too: v = v_0 (1 + away)^2.
                 falling = self.known[2] * np.exp(start)
                 linear, quadratic = linear - falling, quadratic + falling
-            arrays = (start, self.known[0], self.known[1], linear, quadratic)
-            flat = [np.ascontiguousarray(np.broadcast_to(a, self.shape)).ravel() for a in arrays]
+            flat = [start.ravel(), *self.flat, linear.ravel(), quadratic.ravel()]
             return draw_scale(rng, *flat).reshape(self.shape)
 
         def log_density(log_variance: np.ndarray) -> np.ndarray:

@@ -39,28 +39,26 @@ def gaussian_reference(fused: FusedDensity) -> tuple[np.ndarray, np.ndarray]:
     precision[cells] = np.repeat(held.middle_precision, fused.cell_counts)
     own = np.vstack([weights, trait])
     if len(own):
-        cross, linear = _regression(fused)
-        every = np.einsum("tcc->ct", cross) + len(fused.incomplete)
-        every *= held.trait_precision
+        cross, linear, squares = _regression(fused)
+        every = squares * held.trait_precision
         centre[own] = _mean(fused, own, cross, linear, held.trait_precision, every)
         precision[own] += every
         # In coordinates that whiten the regressors its precision is that of the residual.
-        whitening = zip(*vars(fused.whitening).values(), held.trait_precision, strict=False)
-        for index, factor, tau in whitening:
-            centre[index], precision[index] = np.linalg.solve(factor, centre[index]), tau
+        for t, index in enumerate(fused.whitening.index):
+            precision[index] = held.trait_precision[t]
+        centre = fused.whitening.inward(centre)
     return centre, precision
 
 
-def _regression(fused: FusedDensity) -> tuple[np.ndarray, np.ndarray]:
-    """X'X, (trait, c, c), and X'y, (c, trait), of what the complete rows say of the traits."""
-    mask, cross, linear = fused.network.weight_mask, fused.trait_cross, fused.held.trait_linear
+def _regression(fused: FusedDensity) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """X'X, (trait, c, c), and X'y, (c, trait), of the complete rows, and the squares of all."""
     if len(fused.indices[2]):
-        used = np.vstack([mask, np.ones(fused.indices[1].shape)])
-        return cross * used.T[:, :, None] * used.T[:, None, :], linear * used
+        return fused.used_cross, fused.held.trait_linear * fused.used, fused.trait_squares
     # Weights with a step of their own are held.
-    k = len(mask)
-    fitted = np.einsum("tdk,kt->dt", cross[:, k:, :k], fused.held.weights)
-    return cross[:, k:, k:], linear[k:] - fitted
+    k = len(fused.network.weight_mask)
+    fitted = np.einsum("tdk,kt->dt", fused.trait_cross[:, k:, :k], fused.held.weights)
+    linear = fused.held.trait_linear[k:] - fitted
+    return fused.trait_cross[:, k:, k:], linear, fused.trait_squares[k:]
 
 
 def _mean(

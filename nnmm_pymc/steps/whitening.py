@@ -30,18 +30,19 @@ class Whitening:
     ----------
     index : (T, c) array of int
         Elements that belong to each trait.
-    factor : (T, c, c) array
-        L of the module's formula.
+    factor, inverse : (T, c, c) arrays
+        L of the module's formula and its inverse.
     """
 
     index: np.ndarray
     factor: np.ndarray
+    inverse: np.ndarray
 
     def inward(self, q: np.ndarray) -> np.ndarray:
         """u, given b."""
         q = q.copy()
-        for own, factor in zip(self.index, self.factor, strict=True):
-            q[own] = np.linalg.solve(factor, q[own])
+        for own, inverse in zip(self.index, self.inverse, strict=True):
+            q[own] = inverse @ q[own]
         return q
 
     def outward(self, q: np.ndarray) -> np.ndarray:
@@ -52,7 +53,7 @@ class Whitening:
         return q
 
 
-NONE = Whitening(np.zeros((0, 0), np.int64), np.zeros((0, 0, 0)))
+NONE = Whitening(np.zeros((0, 0), np.int64), *np.zeros((2, 0, 0, 0)))
 
 
 def find_whitening(fused: FusedDensity) -> Whitening:
@@ -77,7 +78,7 @@ def find_whitening(fused: FusedDensity) -> Whitening:
         columns.append(np.where(seen, value, mean))
     design = np.hstack([*columns, fused.trait_design])
     y = net.terminal.observed
-    factors = []
+    factors, inverses = [], []
     for t, own in enumerate(index):
         counted = ~np.isnan(y[:, t])
         used = np.ones(index.shape[1])
@@ -88,4 +89,5 @@ def find_whitening(fused: FusedDensity) -> Whitening:
         floor = 1e-6 * np.maximum(np.einsum("ij,ij->j", rows, rows), len(rows))
         lower = np.linalg.cholesky(rows.T @ rows + np.diag(ridge + floor))
         factors.append(solve_triangular(lower, np.eye(len(own)), lower=True).T)
-    return Whitening(np.ascontiguousarray(index), np.array(factors))
+        inverses.append(lower.T)
+    return Whitening(np.ascontiguousarray(index), np.array(factors), np.array(inverses))
