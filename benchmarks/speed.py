@@ -1,15 +1,19 @@
 """CPU and memory of the sampler against a plain C program and against the machine's limits.
 
-    python benchmarks/speed.py [sweep single network complete large scaling start ...]
+    python benchmarks/speed.py [sweep threads single network complete overhead large ...]
 
 sweep: n=10,000, p=20,000, 10 omics, BayesC with 2 % of the effects included, against `sweep.c`
-(gcc -O3 -march=native; wanted: at least 6 times less CPU, at most 2.5 times the nearer limit, 1.7
-times faster on a second core), and with all effects included.
+(gcc -O3 -march=native; wanted: at least 6 times less CPU, at most 2.5 times the nearer limit), and
+with all effects included.
+threads: the first of these on one and on two cores, wall time (wanted: 1.7 times faster).
 single: one trait, n=5,000, p=10,000, a whole iteration through the steps of `Network.fit` against
 the sweep of the C program alone (wanted: at least 2.5 times less).
 network: n=3,534, p=1,000, 10 omics, sigmoid, 30 % of the individuals without omics: CPU of an
-iteration (wanted: 6 ms), effective draws of the worst weight per CPU second (wanted: 120).
+iteration (wanted: 6 ms), effective draws per CPU second of the worst weight (wanted: 120) and
+variance, and of the median genetic value and inclusion.
 complete: the same with everything observed (wanted: 2.5 ms).
+overhead: an iteration of both on hardly any data (64 individuals, 20 markers): what does not depend
+on the data, all but kernels and gradients and a little of these (wanted: 15 % of the whole).
 large: n=20,000, p=100,000, 5 omics: seconds a sweep (wanted: 1) and peak memory (wanted: 4 GB).
 scaling: time of a sweep in n, in p, and in the number of omics, with the fitted exponents.
 start: seconds to import, and to the first draw of the demo in a fresh process.
@@ -23,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +39,11 @@ from threadpoolctl import threadpool_limits
 import nnmm_pymc as nn
 from nnmm_pymc.chains import ChainTask, run_chain
 from nnmm_pymc.kernels.genotypes import masked_gram
-from nnmm_pymc.kernels.markers import BLOCK, sweep
+from nnmm_pymc.kernels.markers import BLOCK
 from nnmm_pymc.kernels.packed import DIGITS, pack, packed_dot
 from nnmm_pymc.record import RecordPlan
 from nnmm_pymc.steps import assign_steps
+from nnmm_pymc.steps.markers import sweep_in_threads
 
 VARIANCE = 0.01
 _dot = packed_dot(4, 2)
@@ -66,17 +71,13 @@ class Sweeps:
         self.effects = np.zeros((p, n_responses))
         self.precision = np.ones(n_responses)
 
-    def ours(self) -> None:
+    def ours(self, threads: int = 1) -> None:
         """One sweep of the package."""
         shape = (self.p, self.k, 1)
-        sweep(
-            self.dosages,
-            self.packed.dosages,
-            self.packed.starts,
-            self.packed.missing,
-            self.centre,
-            self.gram,
-            self.masks,
+        packed = (self.packed.dosages, self.packed.starts, self.packed.missing)
+        sweep_in_threads(
+            threads,
+            (self.dosages, *packed, self.centre, self.gram, self.masks),
             np.zeros(self.k, np.int64),
             self.residual,
             self.precision,
@@ -172,31 +173,48 @@ def run_sweep() -> None:
 
 
 class Chain:
-    """One chain of a network, its iterations timed."""
+    """One chain of a network, its iterations timed, the draws of its marker effects kept."""
 
-    def __init__(
-        self, network: nn.Network, tune: int, draws: int, threads: int = 1, keep: Sequence[str] = ()
-    ):
+    def __init__(self, network: nn.Network, tune: int, draws: int):
         plan = assign_steps(network.model)
-        for step in plan.compound.methods:
-            if hasattr(step, "threads"):
-                step.threads = threads
-        self.record = RecordPlan(plan.conditional, draws, 1, keep)
-        task = ChainTask(plan.compound, self.record, tune, draws)
+        self.term = plan.conditional.marker_terms[0]
+        record = RecordPlan(plan.conditional, draws, 1, [self.term.effects])
         start = plan.conditional.prior_points(seed=1, size=1)[0]
         cpu_marks, wall_marks = {}, {}
 
         def report(done: int, _: int) -> None:
             cpu_marks[done], wall_marks[done] = time.process_time(), time.perf_counter()
 
+        task = ChainTask(plan.compound, record, tune, draws)
         seed = np.random.SeedSequence(1)
-        self.chain = run_chain(task, plan.compound.sampling_state, start, seed, report)
+        self.stored = run_chain(task, plan.compound.sampling_state, start, seed, report).stored
         self.cpu = (cpu_marks[tune + draws] - cpu_marks[tune]) / draws
         self.wall = (wall_marks[tune + draws] - wall_marks[tune]) / draws
+        self.draws = draws
 
-    def ess(self, name: str) -> float:
-        draws = self.chain.stored[name].reshape(1, -1, self.chain.stored[name][0].size)
-        return min(float(az.ess(draws[..., k])) for k in range(draws.shape[-1]))
+    def rate(self, draws: np.ndarray, of: Callable[..., Any] = np.min) -> float:
+        """Effective draws a CPU second of the worst column, or another."""
+        columns = draws.reshape(1, self.draws, -1).astype(float)
+        found = [float(az.ess(columns[..., k])) for k in range(columns.shape[-1])]
+        return float(of(found)) / self.draws / self.cpu
+
+    def rates(self) -> str:
+        """That of the worst variance, and of the median genetic value and inclusion."""
+        effects = self.stored[self.term.effects].reshape(self.draws, len(self.term.dosages), -1)
+        some = np.linspace(0, self.term.n_individuals - 1, 20).astype(int)
+        x = self.term.dosages[:, some].T - self.term.centre
+        included = (effects != 0.0).reshape(self.draws, -1)
+        shares = included.mean(axis=0)
+        # Of those that are neither always in nor nearly never.
+        moving = np.flatnonzero((shares > 0.1) & (shares < 0.9))[:20]
+        names = [n for n in self.stored if n.endswith("residual_variance")]
+        variances = np.hstack([self.stored[n].reshape(self.draws, -1) for n in names])
+        genetic = np.einsum("ip,dpk->dik", x, effects)
+        medians = [self.rate(d, np.median) for d in (genetic, included[:, moving])]
+        return (
+            f"variance {self.rate(variances):.0f}, genetic value {medians[0]:.0f}, "
+            f"inclusion {medians[1]:.0f}"
+        )
 
 
 def network(n: int, p: int, n_omics: int, missing: str | None, activation: str) -> nn.Network:
@@ -214,11 +232,42 @@ def network(n: int, p: int, n_omics: int, missing: str | None, activation: str) 
 
 def run_network(missing: str | None = "individuals") -> None:
     chain = Chain(network(3534, 1000, 10, missing, "sigmoid"), 500, 1000)
-    weights = chain.ess("y_omics")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     print(
         f"network 3,534 x 1,000 x 10, sigmoid, {missing or 'nothing'} missing: "
-        f"{1e3 * chain.cpu:.2f} ms CPU an iteration; worst weight {weights / 1000:.2f} effective "
-        f"draws an iteration, {weights / 1000 / chain.cpu:.0f} a CPU second",
+        f"{1e3 * chain.cpu:.2f} ms CPU, {1e3 * chain.wall:.2f} ms wall an iteration; "
+        f"effective draws a CPU second: worst weight {chain.rate(chain.stored['y_omics']):.0f}, "
+        f"{chain.rates()}; peak {peak:.2f} GB",
+        flush=True,
+    )
+
+
+def run_overhead() -> None:
+    for missing in ("individuals", None):
+        whole, hardly = (
+            Chain(network(n, p, 10, missing, "sigmoid"), 300, 600).cpu
+            for n, p in ((3534, 1000), (64, 20))
+        )
+        print(
+            f"overhead, {missing or 'nothing'} missing: {1e3 * hardly:.2f} of {1e3 * whole:.2f} ms "
+            f"CPU an iteration, {hardly / whole:.0%}",
+            flush=True,
+        )
+
+
+def run_threads() -> None:
+    work = Sweeps(10_000, 20_000, 10, 0.05)
+    for _ in range(3):
+        work.ours()
+    times: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(7):
+        for threads, found in times.items():
+            start = time.perf_counter()
+            work.ours(threads)
+            found.append(time.perf_counter() - start)
+    one, two = (min(found) for found in times.values())
+    print(
+        f"threads: {1e3 * one:.0f} ms on one core, {1e3 * two:.0f} ms on two, {one / two:.2f} x",
         flush=True,
     )
 
@@ -237,7 +286,8 @@ def run_single() -> None:
     chain = Chain(nn.Network(layers, [equation]), 100, 300)
     print(
         f"single 5,000 x 10,000 x 1: sweep {1e3 * ours:.2f} ms, whole iteration "
-        f"{1e3 * chain.cpu:.2f} ms; sweep of C {1e3 * c:.2f} ms, ratio {c / chain.cpu:.2f}",
+        f"{1e3 * chain.cpu:.2f} ms; sweep of C {1e3 * c:.2f} ms, ratio {c / chain.cpu:.2f}; "
+        f"effective draws a CPU second: {chain.rates()}",
         flush=True,
     )
 
@@ -277,9 +327,11 @@ def run_start() -> None:
 
 RUNS: dict[str, Callable[[], None]] = {
     "sweep": run_sweep,
+    "threads": run_threads,
     "single": run_single,
     "network": run_network,
     "complete": lambda: run_network(None),
+    "overhead": run_overhead,
     "large": run_large,
     "scaling": run_scaling,
     "start": run_start,

@@ -23,7 +23,7 @@ from nnmm_pymc.steps.normals import ResidualReader, find_residuals
 from nnmm_pymc.steps.scale import ScaleMove, find_scale
 from nnmm_pymc.steps.terms import MarkerTerm
 
-__all__ = ["MarkerGibbs", "per_effect"]
+__all__ = ["MarkerGibbs", "per_effect", "sweep_in_threads"]
 
 # Genetic values follow the float32 residuals; after this many sweeps they are computed anew.
 REFRESH_EVERY = 100
@@ -251,25 +251,11 @@ class MarkerGibbs(GibbsStep):
         held = self.term.held.get_value(borrow=True)
         return moved_value(held.reshape(len(held), -1), before, residual).reshape(held.shape)
 
-    def _sweep(self, pattern, residual, precision, *by_marker) -> None:
-        """Sweep over all responses, each thread with some of them: they do not depend on others."""
+    def _sweep(self, *arrays) -> None:
         term = self.term
         packed = (term.packed.dosages, term.packed.starts, term.packed.missing)
         data = (term.dosages, *packed, term.centre, self.gram, self.masks)
-        groups = np.array_split(np.arange(len(pattern)), min(self.threads, len(pattern)))
-        if len(groups) == 1:
-            sweep(*data, pattern, residual, precision, *by_marker)
-            return
-
-        def run(own: slice) -> None:
-            prior = [a[:, own] for a in by_marker[:2]]
-            parts = [np.ascontiguousarray(a[:, own]) for a in by_marker[2:]]
-            sweep(*data, pattern[own], residual[own], precision[own], *prior, *parts)
-            for whole, part in zip(by_marker[2:4], parts[:2], strict=True):
-                whole[:, own] = part
-
-        with ThreadPoolExecutor(len(groups)) as pool:
-            list(pool.map(run, [slice(g[0], g[-1] + 1) for g in groups]))
+        sweep_in_threads(self.threads, data, *arrays)
 
     @property
     def effects(self) -> np.ndarray | None:
@@ -305,6 +291,34 @@ class MarkerGibbs(GibbsStep):
         if rv.owner is not None and isinstance(rv.owner.op, MarkerEffectsRV):
             return Competence.IDEAL
         return Competence.INCOMPATIBLE
+
+
+def sweep_in_threads(
+    threads: int,
+    data: tuple[Any, ...],
+    pattern: np.ndarray,
+    residual: np.ndarray,
+    precision: np.ndarray,
+    *by_marker: np.ndarray,
+) -> None:
+    """Sweep over all responses, each thread with some of them: they do not depend on others.
+
+    The arrays are those of `nnmm_pymc.kernels.markers.sweep`, in its order.
+    """
+    groups = np.array_split(np.arange(len(pattern)), min(threads, len(pattern)))
+    if len(groups) == 1:
+        sweep(*(*data, pattern, residual, precision, *by_marker))
+        return
+
+    def run(own: slice) -> None:
+        prior = [a[:, own] for a in by_marker[:2]]
+        parts = [np.ascontiguousarray(a[:, own]) for a in by_marker[2:]]
+        sweep(*(*data, pattern[own], residual[own], precision[own], *prior, *parts))
+        for whole, part in zip(by_marker[2:4], parts[:2], strict=True):
+            whole[:, own] = part
+
+    with ThreadPoolExecutor(len(groups)) as pool:
+        list(pool.map(run, [slice(g[0], g[-1] + 1) for g in groups]))
 
 
 def per_effect(parameter: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
