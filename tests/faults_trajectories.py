@@ -115,8 +115,8 @@ TRAJECTORY_FAULTS = [
         "steps.network_nuts:NetworkNUTS._prepare",
         "self.reference = centre, precision",
         "own = self.inward(point).values()\n"
-        "        centre = np.concatenate([v.ravel() for v in own])[self.fused.order]\n"
-        "        self.reference = centre, precision",
+        "    centre = np.concatenate([v.ravel() for v in own])[self.fused.order]\n"
+        "    self.reference = centre, precision",
         "bent",
         shown_by="nuts",
     ),

@@ -40,7 +40,9 @@ def test_a_fault_is_found(fault):
 
 @pytest.mark.parametrize("name", sorted({f.model for f in QUICK}))
 def test_the_same_steps_are_right_again(name):
-    assert wrong(plan(name)).empty
+    table = check_plan(plan(name), 1)
+    # A kind of step that no look knows would have no value.
+    assert table["ok"].eq(True).all()
 
 
 @pytest.mark.statistical

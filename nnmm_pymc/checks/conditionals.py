@@ -35,6 +35,7 @@ from nnmm_pymc.steps.latent import LatentGibbs
 from nnmm_pymc.steps.latent_hmc import LatentHMC
 from nnmm_pymc.steps.liability import LiabilityGibbs
 from nnmm_pymc.steps.markers import MarkerGibbs
+from nnmm_pymc.steps.network_nuts import NetworkNUTS
 from nnmm_pymc.steps.nuts import ConditionalNUTS
 from nnmm_pymc.steps.plan import Latent, StepPlan, assign_steps
 from nnmm_pymc.steps.random_effects import RandomEffectGibbs
@@ -60,6 +61,7 @@ MISFITS: dict[type, Callable[[Any, State], Iterator[tuple[str, float]]]] = {
     LatentHMC: latent_hmc_misfits,
     LiabilityGibbs: liability_misfits,
     ConditionalNUTS: nuts_misfits,
+    NetworkNUTS: nuts_misfits,
 }
 
 
