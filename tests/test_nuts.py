@@ -2,8 +2,10 @@
 
 import arviz as az
 import numpy as np
+import pandas as pd
 import pytest
 
+import nnmm_pymc as nn
 from nnmm_pymc.kernels.network import network_density
 from nnmm_pymc.kernels.nuts import nuts_draw
 
@@ -117,3 +119,23 @@ def test_a_wild_step_is_reported_as_divergent():
     )
     assert info[3] == 1.0
     np.testing.assert_array_equal(new, q)
+
+
+def test_cells_that_no_trait_pulls_are_drawn_anew():
+    """Steps of a whole turn would all be accepted and move nothing."""
+    rng = np.random.default_rng(0)
+    ids = [f"i{i}" for i in range(40)]
+    omics = pd.DataFrame(rng.normal(size=(40, 2)), ids, ["e0", "e1"])
+    omics.iloc[:20] = np.nan
+    layers = [
+        nn.Layer("geno", pd.DataFrame(rng.binomial(2, 0.4, (40, 5)) * 1.0, ids, list("abcde"))),
+        nn.Layer("omics", omics),
+        nn.Layer("pheno", pd.DataFrame({"y": rng.normal(size=40)}, ids)),
+    ]
+    weak = {"omics": nn.Prior("Normal", mu=0.0, sigma=1e-6)}
+    network = nn.Network(layers, ["omics ~ 1 + geno", nn.Equation("y ~ 1 + tanh(omics)", weak)])
+    fit = network.fit(draws=400, tune=200, chains=1, random_seed=1, progressbar=False, quiet=True)
+    cells = fit["posterior"]["omics_missing"].to_numpy()[0]
+    correlations = [np.corrcoef(c[1:], c[:-1])[0, 1] for c in cells.T]
+    assert np.median(np.abs(correlations)) < 0.3
+    assert fit["sample_stats"]["step_size"].max() <= 0.5 * np.pi

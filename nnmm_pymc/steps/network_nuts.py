@@ -19,6 +19,11 @@ from nnmm_pymc.steps.splitting import gaussian_reference
 __all__ = ["NetworkNUTS"]
 
 
+# A quarter of a turn is an independent draw of the reference. Where there is little else, longer
+# steps would be accepted as well, and after a whole turn nothing has moved.
+LONGEST = 0.5 * np.pi
+
+
 class ReferenceMasses(QuadPotential):
     """Diagonal masses that are set before every draw: the precision of the reference.
 
@@ -75,6 +80,9 @@ class NetworkNUTS(ConditionalNUTS):
         centre, precision = gaussian_reference(self.fused)
         self.potential.masses = precision
         self.reference = centre, precision, 1.0 / precision
+        adapt = self.step_adapt
+        adapt._log_step = min(adapt._log_step, np.log(LONGEST))
+        adapt._log_bar = min(adapt._log_bar, np.log(LONGEST))
 
     def _start_masses(self, point: Point) -> None:
         pass
