@@ -16,7 +16,7 @@ from pymc.step_methods.state import dataclass_state
 from pymc.util import get_value_vars_from_user_vars
 
 from nnmm_pymc.kernels.nuts import nuts_draw
-from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, in_order
 from nnmm_pymc.steps.fused import FusedDensity
 from nnmm_pymc.steps.partial import HeldDensity
 
@@ -106,14 +106,15 @@ class ConditionalNUTS(pm.NUTS):
         conditional = self.conditional
         needed = conditional.compile([density], mode=QUICK_MODE).names
         extra = {conditional.values[n]: point[n] for n in needed if n not in names}
-        function = ValueGradFunction(
-            [density],
-            own,
-            extra,
-            model=conditional.conditional,
-            initial_point=point,
-            ravel_inputs=True,
-        )
+        with in_order():
+            function = ValueGradFunction(
+                [density],
+                own,
+                extra,
+                model=conditional.conditional,
+                initial_point=point,
+                ravel_inputs=True,
+            )
         function.trust_input = True
         return function
 
