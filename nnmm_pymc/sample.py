@@ -12,6 +12,7 @@ import arviz_base
 import numpy as np
 import pymc as pm
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from nnmm_pymc.chain_checkpoint import checkpoint_bytes
 from nnmm_pymc.chains import ChainTask, available_cores, run_chains
@@ -45,6 +46,8 @@ DROPPED_STATS = (
 )
 
 
+# From the first sum over the data on: what BLAS shares out between threads is another sum.
+@threadpool_limits.wrap(limits=1)
 def sample(
     model: pm.Model | None = None,
     *,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import re
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -17,6 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
+
+from numba import njit
+
+from nnmm_pymc.kernels import jit
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,10 @@ class Fault:
         source = self._replaced(inspect.getsource(module))
         made = ModuleType(module.__name__)
         made.__file__ = module.__file__
-        code = compile(re.sub(r",?\s*cache=True", "", source), f"<{self.name}>", "exec")
-        exec(code, made.__dict__)
+        code = compile(source, f"<{self.name}>", "exec")
+        # What comes from no file cannot be kept in a cache.
+        with _patched([(jit, "njit", lambda **options: njit(**options | {"cache": False}))]):
+            exec(code, made.__dict__)
         names = [n for n in module.__all__ if callable(getattr(made, n))]
         users = [(u, n, getattr(made, n)) for n in names for u in _users(n, getattr(module, n))]
         with _patched(users):

@@ -7,10 +7,10 @@ library's do not: tanh of 10,000 cells takes 15 microseconds instead of 200.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core.extending import intrinsic
 
-from nnmm_pymc.kernels.genotypes import FAST
+from nnmm_pymc.kernels.jit import FAST, kernel, part
 
 __all__ = ["ACTIVATION_CODES", "activate", "activate_all", "exp"]
 
@@ -38,7 +38,7 @@ _bits = _bitcast(types.float64, types.int64, ir.IntType(64))
 _number = _bitcast(types.int64, types.float64, ir.DoubleType())
 
 
-@njit(error_model="numpy", fastmath={"contract"}, nogil=True, cache=True)
+@part(error_model="numpy", fastmath={"contract"})
 def exp(x):
     """Exponential of an argument held between -700 and 700.
 
@@ -65,12 +65,12 @@ def exp(x):
     return value * _number((_bits(shifted) << 52) + (1023 << 52))
 
 
-@njit(error_model="numpy", fastmath=FAST, nogil=True, cache=True)
+@part(error_model="numpy", fastmath=FAST)
 def _sigmoid(z):
     return 1.0 / (1.0 + exp(-z))
 
 
-@njit(error_model="numpy", fastmath=FAST, nogil=True, cache=True)
+@kernel(error_model="numpy", fastmath=FAST)
 def activate(code, leak, z):
     """Value and slope of the activation."""
     if code == 0:
@@ -86,7 +86,7 @@ def activate(code, leak, z):
     return leak * z, leak
 
 
-@njit(error_model="numpy", fastmath=FAST, nogil=True, cache=True)
+@part(error_model="numpy", fastmath=FAST)
 def activate_all(code, leak, z, centre, scale, value, slope):
     """Fill `value` and `slope` with the activation of ``(z - centre) / scale``, slopes in z."""
     inverse = 1.0 / scale

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-__all__ = ["FAST", "TILE", "centre_tile", "genetic_values", "marker_products", "masked_gram"]
+from nnmm_pymc.kernels.jit import FAST, kernel, part
 
-# Sums may be reordered, so they vectorise; NaN and infinity keep their meaning, so bad input shows.
-FAST = {"reassoc", "contract", "nsz", "arcp"}
+__all__ = ["TILE", "centre_tile", "genetic_values", "marker_products", "masked_gram"]
+
 # Individuals per tile: four float32 markers and ten responses of this length stay in the L1 cache.
 TILE = 512
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def centre_tile(dosage, centre, out):
     """Write ``dosage - centre`` as float32 into `out`; a missing call (negative) becomes 0."""
     for i in range(dosage.shape[0]):
@@ -21,13 +20,13 @@ def centre_tile(dosage, centre, out):
         out[i] = np.float32(value) - centre if value >= 0 else np.float32(0.0)
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def _axpy(scale, x, out):
     for i in range(x.shape[0]):
         out[i] += scale * x[i]
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def genetic_values(dosages, centre, effects):
     """Sum over markers of centred dosage times effect, in float64.
 
@@ -60,7 +59,7 @@ def genetic_values(dosages, centre, effects):
     return out
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def _dot64(x, y):
     total = 0.0
     for i in range(x.shape[0]):
@@ -68,7 +67,7 @@ def _dot64(x, y):
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def marker_products(dosages, centre, values):
     """Inner products of every centred marker with every row of `values`, in float64.
 
@@ -95,7 +94,7 @@ def marker_products(dosages, centre, values):
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def masked_gram(dosages, centre, mask, block):
     """Inner products of the markers within each block of `block` successive markers.
 

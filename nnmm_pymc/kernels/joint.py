@@ -25,9 +25,8 @@ times Omega.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from nnmm_pymc.kernels.genotypes import FAST
+from nnmm_pymc.kernels.jit import FAST, kernel, part
 from nnmm_pymc.kernels.markers import BLOCK, draw_mixture
 from nnmm_pymc.kernels.packed import CHUNK, DIGITS
 from nnmm_pymc.kernels.products import (
@@ -42,7 +41,7 @@ from nnmm_pymc.kernels.vector import LANES
 __all__ = ["coupled_sweep", "joint_sweep"]
 
 
-@njit(error_model="numpy", nogil=True, cache=True)
+@part(error_model="numpy")
 def _factor(information, pull, prior, members, size, lower, white):
     """Cholesky factor of C and ``L^-1 h`` of the traits of a pattern; returns log |C|/2."""
     half = 0.0
@@ -61,7 +60,7 @@ def _factor(information, pull, prior, members, size, lower, white):
     return half
 
 
-@njit(error_model="numpy", nogil=True, cache=True)
+@part(error_model="numpy")
 def _draw_pattern(
     information, pull, log_prior, priors, members, sizes, uniform, normals, effects, scratch
 ):
@@ -102,7 +101,7 @@ def _draw_pattern(
         effects[members[chosen, a]] = drawn / lower[a, a]
 
 
-@njit(error_model="numpy", nogil=True, cache=True)
+@part(error_model="numpy")
 def _draw_by_trait(
     information, pull, weights, variances, uniforms, normals, effects, classes, odds
 ):
@@ -116,7 +115,7 @@ def _draw_by_trait(
         )
 
 
-@njit(error_model="numpy", nogil=True, cache=True)
+@part(error_model="numpy")
 def _read_marker(marker, j, products, gram, omega, effects, information, pull):
     """A and h of one marker, its current effects put back into the residuals."""
     n_traits = len(pull)
@@ -132,7 +131,7 @@ def _read_marker(marker, j, products, gram, omega, effects, information, pull):
             pull[t] += information[t, s] * effects[s]
 
 
-@njit(error_model="numpy", nogil=True, cache=True)
+@part(error_model="numpy")
 def _take_out(marker, j, moved, products, gram, omega):
     """Take the change of one marker's effects out of the products of those behind it."""
     n_traits, size = products.shape
@@ -146,7 +145,7 @@ def _take_out(marker, j, moved, products, gram, omega):
                     products[t, later] -= gram[g, marker, later] * weighted
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def _weigh(omega, group, work, n, out):
     """Residuals times Omega of each individual's group."""
     out[:] = np.float32(0.0)
@@ -165,7 +164,7 @@ def _weigh(omega, group, work, n, out):
                     target[i] += row[group[i]] * source[i]
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def _sweep(genotypes, gram, group, omega, residual, prior, effects, classes, uniforms, normals):
     """The sweep of both kinds: `prior` is that of joint effects where it has patterns."""
     dosages, packed, _, _, centre = genotypes

@@ -14,16 +14,15 @@ cells standing omic by omic, so that every loop runs along an array.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from nnmm_pymc.kernels.activate import activate_all
-from nnmm_pymc.kernels.genotypes import FAST
+from nnmm_pymc.kernels.jit import FAST, kernel, part
 from nnmm_pymc.kernels.rows import add, add_at, take_at
 
 __all__ = ["latent_hmc"]
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _by_omic(cell, size):
     """Cells ordered omic by omic, the row of each, and where each omic begins."""
     n_rows, n_omics = cell.shape
@@ -39,7 +38,7 @@ def _by_omic(cell, size):
     return order, row, bounds
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def _pull_cells(z, mean, tau, row, pull, slope, gradient, energy):
     """Gradient of U in the cells of one omic; adds their part of U to the energies of the rows."""
     for c in range(z.shape[0]):
@@ -48,7 +47,7 @@ def _pull_cells(z, mean, tau, row, pull, slope, gradient, energy):
         energy[row[c]] += 0.5 * tau * away * away
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _pull_traits(eta, traits, tau, energy):
     """Turn the mean of one trait into its weighted residual, 0 where it is missing."""
     for i in range(eta.shape[0]):
@@ -57,7 +56,7 @@ def _pull_traits(eta, traits, tau, energy):
         eta[i] = tau * residual
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _potential(
     z, mean, row, bounds, tau, traits, base, trait_tau, weights, centre, scale, code, leak,
     gradient, energy,
@@ -90,13 +89,13 @@ def _potential(
         _pull_cells(z[own], mean[own], tau[k], row[own], push, slope[own], gradient[own], energy)
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _add_kinetic(p, mass, row, energy):
     for c in range(p.shape[0]):
         energy[row[c]] += 0.5 * p[c] * p[c] / mass[c]
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def latent_hmc(
     latent,
     mean,

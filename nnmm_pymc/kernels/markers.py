@@ -19,10 +19,9 @@ of the marker-by-marker sampler; the residuals are updated once a block.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from nnmm_pymc.kernels.activate import exp
-from nnmm_pymc.kernels.genotypes import FAST
+from nnmm_pymc.kernels.jit import FAST, kernel, part
 from nnmm_pymc.kernels.packed import CHUNK, DIGITS
 from nnmm_pymc.kernels.products import (
     LONG_TILE,
@@ -39,7 +38,7 @@ __all__ = ["BLOCK", "dense_sweep", "draw_mixture", "sweep"]
 BLOCK = 64
 
 
-@njit(error_model="numpy", nogil=True, cache=True)
+@part(error_model="numpy", fastmath=FAST)
 def draw_mixture(product, sum_squares, precision, weights, variances, uniform, normal, odds):
     """Draw one effect and its class: 0 and -1, or from one of the normals (module's formula).
 
@@ -76,7 +75,7 @@ def draw_mixture(product, sum_squares, precision, weights, variances, uniform, n
     return pull * scaled + normal * np.sqrt(scaled), chosen
 
 
-@njit(error_model="numpy", fastmath=FAST, nogil=True, cache=True)
+@part(error_model="numpy", fastmath=FAST)
 def _draw_block(
     first, products, gram, pattern, precision, weights, variances, uniforms, normals, effects,
     classes, change, moved_any, changed, scratch,
@@ -131,7 +130,7 @@ def _draw_block(
     return n_changed
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def sweep(
     dosages,
     packed,
@@ -223,7 +222,7 @@ def sweep(
     residual[:] = work[:, :n]
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def dense_sweep(precision, linear, weights, variances, effects, classes, uniforms, normals):
     """Draw every effect once where the rest of the density is ``-b'Pb/2 + h'b``.
 

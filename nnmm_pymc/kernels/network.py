@@ -12,16 +12,15 @@ The missing cells stand omic by omic, so that every loop runs along an array.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from nnmm_pymc.kernels.activate import activate_all
-from nnmm_pymc.kernels.genotypes import FAST
+from nnmm_pymc.kernels.jit import FAST, part
 from nnmm_pymc.kernels.rows import add, add_at, dot, dot_at, take_at
 
 __all__ = ["network_density"]
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def _push(latent, mean, precision, pull, slope, gradient):
     """Log density of the cells of one omic; `mean` becomes its gradient in their mean."""
     total = 0.0
@@ -34,7 +33,7 @@ def _push(latent, mean, precision, pull, slope, gradient):
     return total
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def _pull_traits(eta, traits, counted, precision):
     """Log density of one trait; `eta` becomes its gradient in the mean."""
     total = 0.0
@@ -45,7 +44,7 @@ def _pull_traits(eta, traits, counted, precision):
     return total
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _incomplete_rows(
     latent,
     row,
@@ -137,7 +136,7 @@ def _incomplete_rows(
     return total
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def _quadratic(cross, linear, coefficients, precision, gradient):
     """Complete data: minus sum over columns of (b'Ab / 2 - b'u) / s^2; adds the gradient."""
     total = 0.0
@@ -151,7 +150,7 @@ def _quadratic(cross, linear, coefficients, precision, gradient):
     return total
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _take(q, index):
     out = np.empty(index.shape)
     for a in range(index.shape[0]):
@@ -160,14 +159,14 @@ def _take(q, index):
     return out
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _put(gradient, index, values):
     for a in range(index.shape[0]):
         for k in range(index.shape[1]):
             gradient[index[a, k]] += values[a, k]
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def _prior(q, mean, precision, gradient):
     total = 0.0
     for i in range(q.shape[0]):
@@ -177,7 +176,7 @@ def _prior(q, mean, precision, gradient):
     return total
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _multiply(matrix, vector, index):
     """Multiply some elements of a vector by a matrix, in place."""
     old = vector[index]
@@ -188,7 +187,7 @@ def _multiply(matrix, vector, index):
         vector[index[a]] = total
 
 
-@njit(nogil=True, cache=True)
+@part()
 def network_density(q, gradient, data):
     """Log density of the stacked variables up to a constant; `gradient` is overwritten.
 

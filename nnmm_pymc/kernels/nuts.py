@@ -15,9 +15,8 @@ follows exactly; the kicks before and after it are the gradient of the rest
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from nnmm_pymc.kernels.genotypes import FAST
+from nnmm_pymc.kernels.jit import FAST, kernel, part
 from nnmm_pymc.kernels.network import network_density
 
 __all__ = ["nuts_draw"]
@@ -26,7 +25,7 @@ __all__ = ["nuts_draw"]
 MAX_ENERGY_ERROR = 1000.0
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def _kick_and_turn(q, p, gradient, step, reference, new_q, new_p):
     """First half of the kick, then the exact flow of the reference."""
     centre, precision, inverse_mass = reference
@@ -38,7 +37,7 @@ def _kick_and_turn(q, p, gradient, step, reference, new_q, new_p):
         new_p[i] = cos * kicked - sin * precision[i] * away
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def _kick(q, p, gradient, step, reference):
     """Second half of the kick, in place; returns the kinetic energy."""
     centre, precision, inverse_mass = reference
@@ -49,7 +48,7 @@ def _kick(q, p, gradient, step, reference):
     return 0.5 * total
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _leapfrog(q, p, gradient, step, reference, data):
     new_q, new_p, new_gradient = np.empty_like(q), np.empty_like(q), np.empty_like(q)
     _kick_and_turn(q, p, gradient, step, reference, new_q, new_p)
@@ -57,7 +56,7 @@ def _leapfrog(q, p, gradient, step, reference, data):
     return new_q, new_p, new_gradient, logp, _kick(new_q, new_p, new_gradient, step, reference)
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def _turning(one, other, inverse_mass, p_first, p_last):
     """Whether a trajectory whose momenta sum to ``one + other`` turns at either end."""
     at_first, at_last = 0.0, 0.0
@@ -68,7 +67,7 @@ def _turning(one, other, inverse_mass, p_first, p_last):
     return at_first <= 0.0 or at_last <= 0.0
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _log_add(a, b):
     top = max(a, b)
     if top == -np.inf:
@@ -76,17 +75,24 @@ def _log_add(a, b):
     return top + np.log(np.exp(a - top) + np.exp(b - top))
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _subtree(q, p, gradient, depth, step, start_energy, reference, uniforms, counters, data):
-    """Build a subtree of 2^depth states beyond (q, p).
+    """Build a subtree of 2^depth states beyond (q, p), state by state.
+
+    Two neighbours of the same size become one as soon as there are two, so at most one of each size
+    waits for the half that follows it.
 
     Returns the innermost momentum, the outermost state, the sum of momenta, the proposal (position,
     gradient, log density, energy), the log weight, and whether to stop (1 divergent, 2 turning).
     `counters` holds the number of leapfrog steps, the sum of acceptance probabilities, the next
     uniform, and the largest energy error.
     """
-    if depth == 0:
-        new_q, new_p, new_gradient, logp, kinetic = _leapfrog(q, p, gradient, step, reference, data)
+    inverse_mass = reference[2]
+    inners, lasts, sums = [p] * depth, [p] * depth, [p] * depth
+    proposals, slopes = [q] * depth, [gradient] * depth
+    logps, energies, weights = np.zeros(depth), np.zeros(depth), np.zeros(depth)
+    for state in range(1 << depth):
+        q, p, gradient, logp, kinetic = _leapfrog(q, p, gradient, step, reference, data)
         energy = kinetic - logp
         error = energy - start_energy
         counters[0] += 1
@@ -98,39 +104,33 @@ def _subtree(q, p, gradient, depth, step, start_energy, reference, uniforms, cou
         if error > MAX_ENERGY_ERROR:
             stop = 1
         counters[1] += min(1.0, np.exp(-error))
-        # fmt: off
-        return (
-            new_p, new_q, new_p, new_gradient, new_p,
-            new_q, new_gradient, logp, energy, -error, stop,
-        )
-    inverse_mass = reference[2]
-    first = _subtree(
-        q, p, gradient, depth - 1, step, start_energy, reference, uniforms, counters, data
-    )
-    inner_p, q1, p1, g1, sum1, best_q, best_g, best_logp, best_energy, weight1, stop = first
-    if stop != 0:
-        return first
-    second = _subtree(
-        q1, p1, g1, depth - 1, step, start_energy, reference, uniforms, counters, data
-    )
-    inner2, q2, p2, g2, sum2, other_q, other_g, other_logp, other_energy, weight2, stop = second
-    total = _log_add(weight1, weight2)
-    p_sum = sum1 + sum2
-    if stop == 0:
-        index = int(counters[2])
-        counters[2] += 1
-        if np.log(uniforms[index]) < weight2 - total:
-            best_q, best_g, best_logp, best_energy = other_q, other_g, other_logp, other_energy
-        if (
-            _turning(sum1, sum2, inverse_mass, inner_p, p2)
-            or _turning(sum1, inner2, inverse_mass, inner_p, inner2)
-            or _turning(p1, sum2, inverse_mass, p1, p2)
-        ):
-            stop = 2
-    return inner_p, q2, p2, g2, p_sum, best_q, best_g, best_logp, best_energy, total, stop
+        inner, p_sum, best_q, best_g, best_logp, best_energy = p, p, q, gradient, logp, energy
+        weight, size = -error, 0
+        while stop == 0 and (state >> size) & 1:
+            total = _log_add(weights[size], weight)
+            index = int(counters[2])
+            counters[2] += 1
+            if not np.log(uniforms[index]) < weight - total:
+                best_q, best_g = proposals[size], slopes[size]
+                best_logp, best_energy = logps[size], energies[size]
+            first, last, before = inners[size], lasts[size], sums[size]
+            if (
+                _turning(before, p_sum, inverse_mass, first, p)
+                or _turning(before, inner, inverse_mass, first, inner)
+                or _turning(last, p_sum, inverse_mass, last, p)
+            ):
+                stop = 2
+            inner, p_sum, weight, size = first, before + p_sum, total, size + 1
+        if stop != 0:
+            break
+        if size < depth:
+            inners[size], lasts[size], sums[size] = inner, p, p_sum
+            proposals[size], slopes[size] = best_q, best_g
+            logps[size], energies[size], weights[size] = best_logp, best_energy, weight
+    return inner, q, p, gradient, p_sum, best_q, best_g, best_logp, best_energy, weight, stop
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def nuts_draw(q, p, gradient, logp, step, reference, max_depth, directions, uniforms, data):
     """Draw once.
 

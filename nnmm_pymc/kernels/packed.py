@@ -18,9 +18,10 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core.extending import intrinsic
 
+from nnmm_pymc.kernels.jit import kernel, part
 from nnmm_pymc.kernels.llvm import declare, load_vector, loop, pointer, splat
 
 __all__ = ["CHUNK", "DIGITS", "NOT_PACKED", "Packed", "pack", "packed_dot", "split"]
@@ -87,7 +88,7 @@ def pack(dosages: np.ndarray, empty: Callable[..., np.ndarray] = np.zeros) -> Pa
     return Packed(out, starts, missing)
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def _count_missing(dosages):
     counts = np.zeros(dosages.shape[0], np.int64)
     for j in range(dosages.shape[0]):
@@ -96,7 +97,7 @@ def _count_missing(dosages):
     return counts
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def _pack(dosages, starts, out, missing):
     p, n = dosages.shape
     chunks = out.shape[1] // 64
@@ -183,7 +184,7 @@ def _split(typingctx, r, scale, parts, digits):
     return types.int64(types.intp, types.float32, types.intp, types.intp), codegen
 
 
-@njit(nogil=True, cache=True)
+@part()
 def split(residual, digits):
     """Write the digits of a residual; returns the size of its unit and the sum in such units.
 

@@ -10,14 +10,15 @@ stand before their offspring. Selfing is s = d: the two halves add up.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from nnmm_pymc.kernels.jit import kernel, part
 
 __all__ = ["COLUMNS", "ancestors", "descend", "generations", "inbreeding", "parents_first", "times"]
 
 COLUMNS = 32  # of A, made at a time
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def parents_first(sire, dam):
     """Order of the rows that puts parents before offspring, by depth-first search.
 
@@ -59,7 +60,7 @@ def parents_first(sire, dam):
     return order, path[:0].copy()
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def generations(sire, dam):
     """Longest path to a founder: 0 without known parents, else one more than the older parent's."""
     out = np.zeros(len(sire), np.int32)
@@ -70,7 +71,7 @@ def generations(sire, dam):
     return out
 
 
-@njit(nogil=True, cache=True)
+@part()
 def descend(sire, dam, values):
     """Replace m by T m: everybody adds the mean of the parents; (n, k) array, in place."""
     for i in range(values.shape[0]):
@@ -80,7 +81,7 @@ def descend(sire, dam, values):
                     values[i, k] += 0.5 * values[parent, k]
 
 
-@njit(nogil=True, cache=True)
+@part()
 def ascend(sire, dam, values):
     """Replace v by T' v: everybody hands half to each parent; (n, k) array, in place."""
     for i in range(values.shape[0] - 1, -1, -1):
@@ -90,7 +91,7 @@ def ascend(sire, dam, values):
                     values[parent, k] += 0.5 * values[i, k]
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def times(sire, dam, variance, values):
     """Replace v by A v = T D T' v; (n, k) array, in place."""
     ascend(sire, dam, values)
@@ -99,7 +100,7 @@ def times(sire, dam, variance, values):
     descend(sire, dam, values)
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def ancestors(sire, dam, start, place):
     """Rows of `start` and of all their ancestors, ascending.
 

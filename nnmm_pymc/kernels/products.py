@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from nnmm_pymc.kernels.genotypes import FAST
+from nnmm_pymc.kernels.jit import FAST, part
 from nnmm_pymc.kernels.packed import packed_dot, split
 from nnmm_pymc.kernels.vector import (
     LANES,
@@ -41,7 +40,7 @@ _convert_4, _convert_1 = subtract(4, "int8"), subtract(1, "int8")
 _packed_4x2, _packed_4x1, _packed_1x1 = packed_dot(4, 2), packed_dot(4, 1), packed_dot(1, 1)
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _centre_row(dosages, centre, marker, start, stop, tile, row):
     """Centred dosages of one marker, up to a whole number of vectors."""
     whole = (stop - start) // LANES * LANES
@@ -57,13 +56,13 @@ def _centre_row(dosages, centre, marker, start, stop, tile, row):
         tile[row, i] = np.float32(0.0)
 
 
-@njit(nogil=True, cache=True)
+@part()
 def vectors(n):
     """Length of whole vectors that hold n elements."""
     return (n + LANES - 1) // LANES * LANES
 
 
-@njit(nogil=True, cache=True)
+@part()
 def block_products(dosages, centre, first, size, responses, tile, lanes, out):
     """Fill ``out[:, :size]`` with x'r for the markers of one block and all responses."""
     n = dosages.shape[1]
@@ -110,7 +109,7 @@ def block_products(dosages, centre, first, size, responses, tile, lanes, out):
     _sum_lanes(lanes, size, out)
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def _sum_lanes(lanes, size, out):
     for j in range(size):
         for k in range(out.shape[0]):
@@ -120,7 +119,7 @@ def _sum_lanes(lanes, size, out):
             out[k, j] = total
 
 
-@njit(nogil=True, cache=True)
+@part()
 def packed_products(
     packed, starts, missing, centre, first, size, responses, digits, units, totals, sums, out
 ):
@@ -156,7 +155,7 @@ def packed_products(
                 out[k, marker - first] += centre[marker] * responses[k, missing[place]]
 
 
-@njit(nogil=True, cache=True)
+@part()
 def multiply(
     genotypes, first, size, responses, moved, tile, lanes, digits, units, totals, sums, out
 ):
@@ -175,7 +174,7 @@ def multiply(
     # fmt: on
 
 
-@njit(nogil=True, cache=True)
+@part()
 def block_update(dosages, centre, first, changed, change, tile, residual):
     """Take the changed effects of one block out of the residuals of all responses.
 
@@ -194,7 +193,7 @@ def block_update(dosages, centre, first, changed, change, tile, residual):
     _update_by_marker(dosages, centre, first, changed, change, whole, tile, residual)
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _update_by_response(dosages, centre, first, changed, change, n, residual):
     """The first n individuals, whole vectors."""
     size = len(changed)
@@ -219,7 +218,7 @@ def _update_by_response(dosages, centre, first, changed, change, n, residual):
                 m += 1
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _update_by_marker(dosages, centre, first, changed, change, begin, tile, residual):
     """The individuals from `begin` on."""
     n = dosages.shape[1]

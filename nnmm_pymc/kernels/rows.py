@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-from numba import njit
-
-from nnmm_pymc.kernels.genotypes import FAST
+from nnmm_pymc.kernels.jit import FAST, part
 
 __all__ = ["add", "add_at", "dot", "dot_at", "put_at", "take_at"]
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def add(out, scale, x):
     for i in range(out.shape[0]):
         out[i] += scale * x[i]
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def add_at(out, row, scale, x):
     for c in range(row.shape[0]):
         out[row[c]] += scale * x[c]
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def take_at(out, row, scale, x):
     for c in range(row.shape[0]):
         out[c] += scale * x[row[c]]
 
 
-@njit(nogil=True, cache=True)
+@part()
 def put_at(out, place, x):
     for c in range(place.shape[0]):
         out[place[c]] = x[c]
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def dot(x, y):
     total = 0.0
     for i in range(x.shape[0]):
@@ -41,7 +39,7 @@ def dot(x, y):
     return total
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@part(fastmath=FAST)
 def dot_at(x, row, y):
     total = 0.0
     for c in range(row.shape[0]):

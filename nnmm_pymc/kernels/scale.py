@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from nnmm_pymc.kernels.genotypes import FAST
+from nnmm_pymc.kernels.jit import FAST, kernel, part
 from nnmm_pymc.kernels.slice import STEPS_OUT
 
 __all__ = ["draw_scale", "log_density", "moved_value", "scale_sums"]
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def moved_value(value, before, residual):
     """Genetic values, (n, K), after what they gained the residuals, (K, n), have lost."""
     out = np.empty_like(value)
@@ -22,7 +21,7 @@ def moved_value(value, before, residual):
     return out
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
+@kernel(fastmath=FAST)
 def scale_sums(value, residual, masks, pattern):
     """Sums over the individuals that count of g^2 and of g r, for every response.
 
@@ -45,7 +44,7 @@ def scale_sums(value, residual, masks, pattern):
     return squares, products
 
 
-@njit(error_model="numpy", nogil=True, cache=True)
+@part(error_model="numpy")
 def log_density(at, start, exponent, rate, linear, quadratic):
     """Prior and likelihood of log v, the effects scaled with v (`nnmm_pymc.steps.scale`)."""
     away = np.expm1(0.5 * (at - start))
@@ -53,7 +52,7 @@ def log_density(at, start, exponent, rate, linear, quadratic):
     return prior + away * linear - 0.5 * away * away * quadratic
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def draw_scale(rng, start, exponent, rate, linear, quadratic):
     """One update of every element; the same algorithm as `nnmm_pymc.kernels.slice.slice_sample`.
 

@@ -8,9 +8,10 @@ that rounding hides (Hestenes & Stiefel 1952, J Res Natl Bur Stand 49:409; scale
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from scipy import sparse
 from scipy.sparse.linalg import splu
+
+from nnmm_pymc.kernels.jit import kernel, part
 
 __all__ = ["SparseFactor", "conjugate_gradients", "symmetric_product"]
 
@@ -57,7 +58,7 @@ class SparseFactor:
         return (self._lower @ scaled)[self._order]
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+@part(fastmath={"reassoc", "contract"})
 def symmetric_product(indptr, indices, data, values, out):
     """Q v into `out`, of a symmetric matrix by its columns (or rows)."""
     for i in range(len(out)):
@@ -67,7 +68,7 @@ def symmetric_product(indptr, indices, data, values, out):
         out[i] = total
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+@kernel(fastmath={"reassoc", "contract"})
 def conjugate_gradients(indptr, indices, data, scale, diagonal, right, start, tolerance, limit):
     """Solve (diag(d) + s Q) u = b by conjugate gradients, in place of `start`.
 

@@ -37,7 +37,7 @@ from nnmm_pymc.steps.terms import (
     marker_effects_of,
 )
 
-__all__ = ["ConditionalModel", "PointFunction", "gradient"]
+__all__ = ["ConditionalModel", "PointFunction", "gradient", "in_order"]
 
 Point = dict[str, np.ndarray]
 
@@ -48,6 +48,15 @@ QUICK_MODE = Mode(linker=VMLinker(use_cloop=False, c_thunks=False), optimizer=No
 STEP_MODE = Mode(linker=VMLinker(use_cloop=False, c_thunks=False), optimizer="fast_run").excluding(
     "fusion", "inplace", "BlasOpt"
 )
+
+
+def in_order() -> Any:
+    """Context in which what numba compiles for PyTensor adds in the order that is written.
+
+    Otherwise the order, and with it the last digit, depends on what else the process has compiled
+    or read from the cache (`nnmm_pymc.kernels.jit`).
+    """
+    return pytensor.config.change_flags(numba__fastmath=False)
 
 
 class PointFunction:

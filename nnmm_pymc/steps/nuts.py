@@ -13,7 +13,7 @@ from pymc.step_methods.hmc.quadpotential import QuadPotential, QuadPotentialDiag
 from pymc.step_methods.state import dataclass_state
 from pymc.util import get_value_vars_from_user_vars
 
-from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, in_order
 from nnmm_pymc.steps.partial import HeldDensity
 
 __all__ = ["ConditionalNUTS"]
@@ -98,14 +98,15 @@ class ConditionalNUTS(pm.NUTS):
         conditional = self.conditional
         needed = conditional.compile([density], mode=QUICK_MODE).names
         extra = {conditional.values[n]: point[n] for n in needed if n not in names}
-        function = ValueGradFunction(
-            [density],
-            own,
-            extra,
-            model=conditional.conditional,
-            initial_point=point,
-            ravel_inputs=True,
-        )
+        with in_order():
+            function = ValueGradFunction(
+                [density],
+                own,
+                extra,
+                model=conditional.conditional,
+                initial_point=point,
+                ravel_inputs=True,
+            )
         function.trust_input = True
         return function
 

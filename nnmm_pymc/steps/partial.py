@@ -17,7 +17,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.replace import graph_replace
 
-from nnmm_pymc.steps.conditional import STEP_MODE, ConditionalModel, Point
+from nnmm_pymc.steps.conditional import STEP_MODE, ConditionalModel, Point, in_order
 
 __all__ = ["HeldDensity", "PartialFunction"]
 
@@ -82,9 +82,10 @@ class PartialFunction:
             self.prepare(conditional.check_points[0])
             largest = max((np.size(v) for v in self.values), default=0)
             mode = "NUMBA" if largest >= WORTH_COMPILING else STEP_MODE
-        self.function: Any = pytensor.function(
-            [*own, *held], outputs, mode=mode, on_unused_input="ignore"
-        )
+        with in_order():
+            self.function: Any = pytensor.function(
+                [*own, *held], outputs, mode=mode, on_unused_input="ignore"
+            )
         self.function.trust_input = True
 
     def prepare(self, point: Point) -> None:
