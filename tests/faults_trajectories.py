@@ -80,7 +80,7 @@ TRAJECTORY_FAULTS = [
     Fault(
         "NUTS: states of a subtree not weighted",
         "kernels.nuts",
-        "np.log(uniforms[index]) < weight2 - total:",
+        "np.log(uniforms[index]) < weight - total:",
         "uniforms[index] < 0.5:",
         "bent",
         shown_by="nuts",
