@@ -5,6 +5,7 @@
     python benchmarks/mixed_models.py coverage repeatability 50
     python benchmarks/mixed_models.py single_step 3
     python benchmarks/mixed_models.py large
+    python benchmarks/mixed_models.py large repeatability
     python benchmarks/mixed_models.py network 20
 
 henderson: 1,000 animals, pedigree and herds at fixed variances: z scores of the posterior means
@@ -166,13 +167,21 @@ def single_step(repeats: int) -> None:
         print(table.groupby(["group", "who", "model"])["accuracy"].mean().round(3), flush=True)
 
 
-def large(n: int = 100_000) -> None:
+def large(repeated: bool, n: int = 100_000) -> None:
     rng = np.random.default_rng(1)
     rows = simulate_pedigree(n, rng, generations=10, n_sires=100, n_dams=2000, unknown=0.01)
     pedigree = nn.read_pedigree(rows)
-    records = records_of(pedigree, rng, 500).iloc[n // 10 :]
+    if repeated:
+        # About as many records, of a third of the animals.
+        recorded = rng.permutation(pedigree.n)[: 3 * n // 10]
+        table = repeated_of(pedigree, rng, 500)
+        records = table[table["cow"].isin(pedigree.individuals[recorded])]
+        own = network_of(pedigree, records, "y ~ 1 + (1|herd) + (1|cow) + ped", "cow")
+    else:
+        records = records_of(pedigree, rng, 500).iloc[n // 10 :]
+        own = network_of(pedigree, records, "y ~ 1 + (1|herd) + ped")
     start = time.process_time()
-    model = network_of(pedigree, records, "y ~ 1 + (1|herd) + ped").model
+    model = own.model
     conditional = nn.steps.ConditionalModel(model)
     plan = nn.assign_steps(model, conditional=conditional)
     point = conditional.check_points[0]
@@ -243,6 +252,6 @@ if __name__ == "__main__":
     elif command == "single_step":
         single_step(int(arguments[0]))
     elif command == "large":
-        large()
+        large(arguments == ["repeatability"])
     elif command == "network":
         network(int(arguments[0]))
