@@ -82,6 +82,7 @@ def test_repeated_records_are_fitted_and_predicted(files, tmp_path):
     options = ["--covariates", tmp_path / "new.csv", "--out", predictions]
     outcome = nnmm("predict", out, *options)
     assert outcome.status == 0, outcome.err
+    # That a cow is a level of (1|cow) her name says.
     assert pd.read_csv(predictions)["individual"].tolist() == new["cow"].tolist()
     outcome = nnmm("predict", out, *given(files, "genotypes"), "--out", predictions)
     assert outcome.status == 2
