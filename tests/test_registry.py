@@ -23,7 +23,6 @@ from nnmm_pymc.alphabet import (
     MarkerPrior,
 )
 from nnmm_pymc.data import latent
-from nnmm_pymc.data.records import RecordTable
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import Equation
 from nnmm_pymc.network import Layer, Network
@@ -99,7 +98,7 @@ def records_for(name: str, data: dict[str, Any]) -> Any:
     pheno = data["pheno"]
     if name == "repeatability":
         again = pd.concat([pheno, pheno.iloc[:20] + 0.5]).rename_axis("animal").reset_index()
-        return RecordTable(again, individual="animal")
+        return Layer("pheno", again, individual="animal")
     if name == "maternal":
         founders = np.repeat(data["ped"].individuals[20:40], 3)[:40]
         return pheno.assign(dam=[*founders[:40], *data["ped"].individuals[data["ped"].dam[40:]]])
