@@ -5,6 +5,7 @@
     python benchmarks/mixed_models.py coverage repeatability 50
     python benchmarks/mixed_models.py single_step 3
     python benchmarks/mixed_models.py large
+    python benchmarks/mixed_models.py large repeatability
     python benchmarks/mixed_models.py network 20
 
 henderson: 1,000 animals, pedigree and herds at fixed variances: z scores of the posterior means
@@ -24,13 +25,14 @@ import sys
 import time
 from typing import Any
 
+import arviz as az
 import numpy as np
 import pandas as pd
 
 import nnmm_pymc as nn
 from nnmm_pymc.simulation.pedigree import simulate_pedigree, simulate_pedigree_genotypes
 
-OPTIONS: dict[str, Any] = {"chains": 2, "progressbar": False, "quiet": True}
+OPTIONS: dict[str, Any] = {"chains": 2, "cores": 1, "progressbar": False, "quiet": True}
 VARIANCES = {"ped": 0.4, "1|herd": 0.2, "residual": 0.4}
 REPEATED = VARIANCES | {"1|cow": 0.2}
 
@@ -103,6 +105,7 @@ def coverage(model: str, repeats: int) -> None:
     truth = REPEATED if repeated else VARIANCES
     rows = []
     for seed in range(repeats):
+        start = time.process_time()
         rng = np.random.default_rng(seed)
         if repeated:
             pedigree = pedigree_of(800, rng)
@@ -111,12 +114,20 @@ def coverage(model: str, repeats: int) -> None:
         else:
             pedigree = pedigree_of(1200, rng)
             own = network_of(pedigree, records_of(pedigree, rng, 150), "y ~ 1 + (1|herd) + ped")
-        result = own.fit(draws=2500, tune=500, random_seed=seed, **OPTIONS)
+        result = own.fit(draws=1000, tune=300, random_seed=seed, **OPTIONS)
         table = nn.variance_components(result).set_index("component")
+        variances = [name for name in result["posterior"].dataset if name.endswith("_variance")]
+        seen = result["posterior"].dataset[variances]
+        effective = min(float(v.min()) for v in az.ess(seen).values())
+        r_hat = max(float(v.max()) for v in az.rhat(seen).values())
         for component, value in truth.items():
             row = table.loc[component]
             rows.append((component, row["lower"] <= value <= row["upper"], row["mean"] / value - 1))
-        print(seed, table["mean"].round(3).to_dict(), flush=True)
+        print(
+            f"{seed} {table['mean'].round(3).to_dict()}, effective draws of the variances from "
+            f"{effective:.0f}, R-hat to {r_hat:.3f}, CPU {time.process_time() - start:.0f} s",
+            flush=True,
+        )
     found = pd.DataFrame(rows, columns=["component", "covered", "bias"]).groupby("component")
     print(found.agg({"covered": "mean", "bias": ["mean", "sem"]}).round(3))
 
@@ -166,13 +177,21 @@ def single_step(repeats: int) -> None:
         print(table.groupby(["group", "who", "model"])["accuracy"].mean().round(3), flush=True)
 
 
-def large(n: int = 100_000) -> None:
+def large(repeated: bool, n: int = 100_000) -> None:
     rng = np.random.default_rng(1)
     rows = simulate_pedigree(n, rng, generations=10, n_sires=100, n_dams=2000, unknown=0.01)
     pedigree = nn.read_pedigree(rows)
-    records = records_of(pedigree, rng, 500).iloc[n // 10 :]
+    if repeated:
+        # About as many records, of a third of the animals.
+        recorded = rng.permutation(pedigree.n)[: 3 * n // 10]
+        table = repeated_of(pedigree, rng, 500)
+        records = table[table["cow"].isin(pedigree.individuals[recorded])]
+        own = network_of(pedigree, records, "y ~ 1 + (1|herd) + (1|cow) + ped", "cow")
+    else:
+        records = records_of(pedigree, rng, 500).iloc[n // 10 :]
+        own = network_of(pedigree, records, "y ~ 1 + (1|herd) + ped")
     start = time.process_time()
-    model = network_of(pedigree, records, "y ~ 1 + (1|herd) + ped").model
+    model = own.model
     conditional = nn.steps.ConditionalModel(model)
     plan = nn.assign_steps(model, conditional=conditional)
     point = conditional.check_points[0]
@@ -243,6 +262,6 @@ if __name__ == "__main__":
     elif command == "single_step":
         single_step(int(arguments[0]))
     elif command == "large":
-        large()
+        large(arguments == ["repeatability"])
     elif command == "network":
         network(int(arguments[0]))

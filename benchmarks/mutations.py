@@ -23,6 +23,7 @@ from nnmm_pymc.steps.plan import StepPlan, assign_steps
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from faults import Fault
 from faults_gibbs import GIBBS_FAULTS
+from faults_relatives import RELATIVES_FAULTS
 from faults_trajectories import TRAJECTORY_FAULTS
 from small_models import MODELS
 
@@ -56,7 +57,7 @@ def found_by_geweke(fault: Fault) -> str | None:
 
 
 def main(words: str) -> None:
-    faults = [f for f in [*GIBBS_FAULTS, *TRAJECTORY_FAULTS] if words in f.name]
+    faults = [f for f in [*GIBBS_FAULTS, *RELATIVES_FAULTS, *TRAJECTORY_FAULTS] if words in f.name]
     missed = 0
     for fault in faults:
         began = time.process_time()

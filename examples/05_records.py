@@ -56,10 +56,9 @@ print(records.head().round(1), "\n")
 #
 # `individual="cow"` makes the rows records, any number of each cow. `(1|herd)` and `(1|cow)` are
 # independent effects, `ped` those of the members of the pedigree. The plan says how they are drawn:
-# the effects of all members at once, from the sparse inverse of their relationship matrix.
-#
-# The variances of `ped` and `1|cow`, which only relatives tell apart, mix slowest, and `diagnose`
-# says so: for a paper draw ten times as much.
+# the effects of all members at once, from the sparse inverse of their relationship matrix, jointly
+# with the `1|cow` nested in them. The data see the sum of both and only relatives tell them apart:
+# their variances trade shares of that sum.
 
 # %%
 network = nn.Network(

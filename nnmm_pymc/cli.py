@@ -6,31 +6,43 @@ fault of the package and shows its traceback.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 import typer
 import xarray as xr
 
 from nnmm_pymc import store
-from nnmm_pymc.alphabet import MarkerPrior
 from nnmm_pymc.checkpoint import Checkpoint
-from nnmm_pymc.data import Table
+from nnmm_pymc.cli_equations import PRIORS, EquationOptions, check_values
+from nnmm_pymc.cli_input import (
+    chosen_columns,
+    named_files,
+    numeric_columns,
+    outcomes_and_words,
+    read_parents,
+    split,
+)
+from nnmm_pymc.data import Genotypes, Table
+from nnmm_pymc.data.single_step import single_step as make_single_step
 from nnmm_pymc.demo import run_demo
 from nnmm_pymc.diagnose import ConvergenceWarning, judge_chains
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.formula import ACTIVATIONS, Equation
+from nnmm_pymc.formula import ACTIVATIONS, FAMILIES
 from nnmm_pymc.io import read_genotypes, read_table
-from nnmm_pymc.io.text import TextFile, as_path
-from nnmm_pymc.model_file import MARKER_PRIORS
+from nnmm_pymc.io.pedigrees import read_pedigree
+from nnmm_pymc.io.records import read_records
 from nnmm_pymc.prediction import overlap, predict_network
-from nnmm_pymc.registry import NetworkDescription, list_models, load_model
-from nnmm_pymc.summarise import breeding_values, heritability, marker_effects, weights
+from nnmm_pymc.registry import list_models, load_model
+from nnmm_pymc.summarise import breeding_values, heritability, marker_effects
+from nnmm_pymc.summarise import weights as weight_table
+from nnmm_pymc.variance_components import variance_components
 
 __all__ = ["app", "main"]
 
@@ -41,8 +53,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Bayesian networks from genotypes through omics to phenotypes.",
 )
-
-PRIORS = {name.lower(): prior for name, prior in MARKER_PRIORS.items() if name != "MarkerPrior"}
 
 Out = Annotated[Path, typer.Option(help="Folder for the result; made if absent.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result in --out.")]
@@ -81,9 +91,19 @@ def demo_command(
 
 @app.command("fit")
 def fit_command(
-    genotypes: Annotated[Path, typer.Option(help="Text file (also .gz) or PLINK .bed.")],
     phenotypes: Annotated[Path, typer.Option(help="Text file or .parquet.")],
     out: Out,
+    genotypes: Annotated[
+        Path | None, typer.Option(help="Text file (also .gz) or PLINK .bed.")
+    ] = None,
+    pedigree: Annotated[
+        Path | None,
+        typer.Option(help="Individual, sire, dam; adds additive effects of all its members."),
+    ] = None,
+    single_step: Annotated[
+        bool,
+        typer.Option("--single-step", help="Join genotypes and pedigree in one relationship."),
+    ] = False,
     omics: Annotated[
         Path | None, typer.Option(help="Text file or .parquet; without it, traits ~ genotypes.")
     ] = None,
@@ -119,6 +139,20 @@ def fit_command(
         str | None,
         typer.Option(help="Columns of the phenotypes that enter the traits, by commas."),
     ] = None,
+    random: Annotated[
+        str | None,
+        typer.Option(help="Columns whose levels (herds, litters) have random effects, by commas."),
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option(help=f"Of the traits: {', '.join(FAMILIES)}; gaussian if absent.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Column with the known weights of the records.")
+    ] = None,
+    individual: Annotated[
+        str | None,
+        typer.Option(help="Column that says whose a record is, where individuals have several."),
+    ] = None,
     direct: Annotated[
         bool, typer.Option(help="Add direct effects of the markers on the traits.")
     ] = False,
@@ -149,33 +183,50 @@ def fit_command(
     _check_free(out, overwrite)
     _check_checkpoint(checkpoint, resume)
     own = {"--activation": activation, "--prior": prior, "--covariates": covariates}
-    _check_own_equations(model, {**own, "--direct": direct})
+    own |= {"--random": random, "--family": family, "--weights": weights}
+    check_values(model, {**own, "--direct": direct})
     curved = {f"--activation {activation}": activation not in (None, "identity")}
-    _check_omics(omics, {**curved, "--direct": direct, "--omics-columns": omics_columns})
+    _check_needs("omics", omics, {**curved, "--direct": direct, "--omics-columns": omics_columns})
+    _check_needs("genotypes", genotypes, {"--prior": prior, "--single-step": single_step})
+    _check_needs("pedigree", pedigree, {"--single-step": single_step})
     description = None if model is None else load_model(model)
-    geno = read_genotypes(genotypes, maf=maf, transposed=transposed)
-    layers: dict[str, Any] = {"geno": geno}
+    layers = _inherited(genotypes, pedigree, single_step, maf, transposed)
+    reports = [f"{g.source}: {g.report}\n" for g in layers.values() if isinstance(g, Genotypes)]
     if omics is not None:
         table = read_table(omics, transposed=transposed)
-        layers["omics"] = _columns(table, _split(omics_columns) or list(table.frame.columns))
-    layers |= _named_files("--layer", layer, taken=("geno", "omics", "pheno", "connections"))
-    pheno = read_table(phenotypes, id_column=id_column)
-    factors, chosen = _split(covariates), _split(",".join(traits or []))
+        layers["omics"] = chosen_columns(table, split(omics_columns) or list(table.frame.columns))
+    layers |= named_files("--layer", layer, taken=("connections", "pheno", *layers))
+    pheno: Table
+    if individual is None:
+        pheno = read_table(phenotypes, id_column=id_column)
+    else:
+        pheno = read_records(phenotypes, individual)
+    chosen = split(",".join(traits or []))
     if description is None:
-        chosen = chosen or _numeric_columns(pheno, factors)
-        markers = PRIORS[prior or "bayesc"]()
-        description = _from_options(
-            chosen, factors, activation or "identity", omics is not None, direct, markers
+        options = EquationOptions(
+            traits=chosen,
+            covariates=split(covariates),
+            random=split(random),
+            relatives=next((name for name in ("h", "ped") if name in layers), None),
+            markers=PRIORS[prior or "bayesc"]() if "geno" in layers else None,
+            activation=None if omics is None else activation or "identity",
+            direct=direct,
+            family=family or "gaussian",
+            weights=weights,
         )
+        if not chosen:
+            others = {*options.used, *([individual] if individual else [])}
+            options = replace(options, traits=numeric_columns(pheno, others))
+        description = options.description()
     elif any(e.left == ("pheno",) for e in description.equations):
-        pheno = _columns(pheno, chosen or _numeric_columns(pheno, []))
+        pheno = outcomes_and_words(pheno, chosen, description.equations)
     elif chosen:
         raise InputError(f"--traits: the equations of {model} name their traits; leave it out.")
     layers["pheno"] = pheno
-    files = _named_files("--connections", connections)
-    connected = {name: _parents(file) for name, file in files.items()}
+    files = named_files("--connections", connections)
+    connected = {name: read_parents(file) for name, file in files.items()}
     network = description.network(connected, **layers)
-    print(f"{geno.source}: {geno.report}\n\n{network.alignment}\n\n{description}\n")
+    print("\n".join([*reports, f"{network.alignment}\n\n{description}\n"]))
     for name, parents in connected.items():
         total = sum(map(len, parents.values()))
         print(f"{files[name]}: {total} connections of {len(parents)} columns of {name}.\n")
@@ -191,7 +242,10 @@ def fit_command(
 @app.command("predict")
 def predict_command(
     run: Annotated[Path, typer.Argument(help="Folder that 'nnmm fit' wrote.")],
-    genotypes: Annotated[Path, typer.Option(help="Of the individuals to predict.")],
+    genotypes: Annotated[
+        Path | None,
+        typer.Option(help="Of the individuals to predict; none for a fit without markers."),
+    ] = None,
     omics: Annotated[
         Path | None, typer.Option(help="What is known of their omics; used for the phenotype.")
     ] = None,
@@ -207,10 +261,13 @@ def predict_command(
 ) -> None:
     """Breeding values and phenotypes of new individuals from a fit."""
     result = store.load(run)
-    new = read_genotypes(genotypes, transposed=transposed, drop_constant=False)
+    new = None
+    if genotypes is not None:
+        new = read_genotypes(genotypes, transposed=transposed, drop_constant=False)
     known = None if omics is None else read_table(omics, transposed=transposed)
     given = None if covariates is None else read_table(covariates, id_column=id_column)
-    print(overlap(result, new, known, given))
+    if said := overlap(result, new, known, given):
+        print(said)
     table = predict_network(result, new, known, given)
     _write_csv(table, out)
     print(f"Predictions: {out}")
@@ -228,87 +285,24 @@ def models_command(
         print(f"{model.name:<22}{model.summary}")
 
 
-def _split(text: str | None) -> list[str]:
-    return [word.strip() for word in (text or "").split(",") if word.strip()]
+def _check_needs(option: str, given: Path | None, others: Mapping[str, Any]) -> None:
+    """Refuse options that are about a file that is not given."""
+    for other, value in others.items():
+        if value and given is None:
+            raise InputError(f"{other} is about {option}; give --{option} too.")
 
 
-def _numeric_columns(phenotypes: Table, covariates: list[str]) -> list[str]:
-    """Traits that nobody chose: says which they are, and which of them look like codes."""
-    columns = phenotypes.frame.drop(columns=covariates, errors="ignore")
-    numeric = columns.select_dtypes(np.float64)
-    names = list(numeric.columns)
-    if not names:
-        raise InputError(f"{phenotypes.source}: no column is numeric; a trait must be.")
-    print(
-        f"Traits: {', '.join(names)} (every numeric column of {phenotypes.source}; choose others "
-        "with --traits)."
-    )
-    for name in names:
-        values = np.unique(numeric[name].dropna())
-        if 0 < len(values) <= 3 and np.all(values == np.round(values)):
-            seen = ", ".join(f"{value:g}" for value in values)
-            print(
-                f"Warning: {name} has only the values {seen}, like a code, but is modelled as a "
-                "continuous trait; leave it out with --traits if it is none."
-            )
-    print()
-    return names
-
-
-def _columns(table: Table, columns: list[str]) -> Table:
-    """Some columns of a table, all of numbers."""
-    frame = pd.DataFrame(table.numeric(columns), table.individuals, columns)
-    return read_table(frame, name=table.source)
-
-
-def _named_files(
-    option: str, values: list[str] | None, taken: Collection[str] = ()
-) -> dict[str, Path]:
-    """Values NAME=FILE of an option, by name."""
-    files: dict[str, Path] = {}
-    for value in values or []:
-        name, _, path = value.partition("=")
-        if not name or not path:
-            raise InputError(f"{option} {value} is not understood; write {option} NAME=FILE.")
-        if name in files or name in taken:
-            raise InputError(f"{option} {value}: {name!r} has a file already, or must be renamed.")
-        files[name] = Path(path)
-    return files
-
-
-def _parents(path: Path) -> dict[str, list[str]]:
-    """Connections: what reaches each column, from a file of two columns."""
-    text = TextFile(as_path(path), path.name, None)
-    parents: dict[str, list[str]] = {}
-    for number, line in text:
-        child, rest = text.split_name(line)
-        parent = rest.decode().strip()
-        if text.fields != 2 or not child.strip() or not parent:
-            raise InputError(
-                f"{path.name}: line {number} must have two fields: a column of the layer, and a "
-                "marker or omic that reaches it."
-            )
-        parents.setdefault(child.strip(), []).append(parent)
-    if text.id_name in parents:
-        raise InputError(f"{path.name}: the first line must be a header, such as omic,marker.")
-    return parents
-
-
-def _check_own_equations(model: str | None, options: Mapping[str, Any]) -> None:
-    """Refuse options that make equations beside a model, and values that are not known."""
-    for option, value in options.items():
-        if model is not None and value:
-            raise InputError(f"{option} makes equations, but --model {model} has its own.")
-    for option, known in (("--activation", ACTIVATIONS), ("--prior", PRIORS)):
-        value = options[option]
-        if value is not None and value not in known:
-            raise InputError(f"{option} {value} is not known; give one of {', '.join(known)}.")
-
-
-def _check_omics(omics: Path | None, options: Mapping[str, Any]) -> None:
-    for option, value in options.items():
-        if value and omics is None:
-            raise InputError(f"{option} is about omics; give --omics too.")
+def _inherited(
+    genotypes: Path | None, pedigree: Path | None, joined: bool, maf: float, transposed: bool
+) -> dict[str, Any]:
+    """Layers of genotypes and of relatives, or of both joined."""
+    geno = None if genotypes is None else read_genotypes(genotypes, maf=maf, transposed=transposed)
+    ped = None if pedigree is None else read_pedigree(pedigree)
+    if joined:
+        assert ped is not None and geno is not None
+        return {"h": make_single_step(ped, geno)}
+    layers = {"geno": geno, "ped": ped}
+    return {name: layer for name, layer in layers.items() if layer is not None}
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
@@ -325,26 +319,6 @@ def _check_checkpoint(folder: Path | None, resume: bool) -> None:
         raise InputError("--resume needs --checkpoint, the folder of the run to go on with.")
 
 
-def _from_options(
-    traits: list[str],
-    covariates: list[str],
-    activation: str,
-    omics: bool,
-    direct: bool,
-    markers: MarkerPrior,
-) -> NetworkDescription:
-    """The equation of the omics, if there are any, and one for each trait."""
-    inner = "omics" if activation == "identity" else f"{activation}(scale(omics))"
-    genotyped = direct or not omics
-    terms = ["1", *covariates, *([inner] if omics else []), *(["geno"] if genotyped else [])]
-    priors = {"geno": markers}
-    equations = [Equation("omics ~ 1 + geno", priors=priors)] if omics else []
-    for trait in traits:
-        formula = f"{trait} ~ {' + '.join(terms)}"
-        equations.append(Equation(formula, priors=priors if genotyped else {}))
-    return NetworkDescription("Equations", "from the options", (), tuple(equations))
-
-
 def _convergence_said_later() -> warnings.catch_warnings:
     """Silence for the warning that `_print_convergence` says in words."""
     return warnings.catch_warnings(action="ignore", category=ConvergenceWarning)
@@ -359,12 +333,18 @@ def _write(result: xr.DataTree, out: Path) -> None:
     from nnmm_pymc.plots import plot_fit
 
     print(f"\nResult: {store.save(result, out)}")
-    tables = {
-        "ebv": breeding_values(result),
-        "marker_effects": marker_effects(result),
-        "heritability": heritability(result),
-        "weights": weights(result),
+    makers: dict[str, Callable[..., pd.DataFrame]] = {
+        "ebv": breeding_values,
+        "marker_effects": marker_effects,
+        "heritability": heritability,
+        "variance_components": variance_components,
+        "weights": weight_table,
     }
+    tables = {}
+    for name, make in makers.items():
+        # A model without markers has no marker effects, one without a pedigree or markers no EBV.
+        with contextlib.suppress(InputError):
+            tables[name] = make(result)
     for name, table in tables.items():
         _write_csv(table, out / f"{name}.csv")
     print(f"Tables: {', '.join(str(out / f'{name}.csv') for name in tables)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +62,10 @@ def covariate_designs(
                 "that holds its values."
             )
     table = read_table(data, name="covariates" if isinstance(data, pd.DataFrame) else None)
+    # Where records were of the levels of a column, here it is of individuals: their own names.
+    owners = {node.individual for node in nodes} - {None, *table.frame.columns}
+    named = table.frame.assign(**{str(column): table.individuals for column in owners})
+    table = replace(table, frame=named)
     align({**genotypes, "covariates": table})
     slopes = [r.slope for r in random.values() if r.slope is not None]
     for name in covariate_names(nodes):

@@ -114,7 +114,7 @@ def _left_side(equation: Equation, layers: Mapping[str, Any], individuals: pd.In
     if not isinstance(table, Table):
         kind = "genotype" if isinstance(table, Genotypes) else "relationship"
         raise InputError(f"Equation {equation.formula!r}: {kind} layer {layer!r} has no model.")
-    columns = columns or tuple(table.frame.columns)
+    columns = columns or _outcomes(equation, table)
     if isinstance(table, RecordTable):
         several = sum(isinstance(t, RecordTable) for t in layers.values()) > 1
         dim = f"{layer}_record" if several else "record"
@@ -123,6 +123,13 @@ def _left_side(equation: Equation, layers: Mapping[str, Any], individuals: pd.In
     table.numeric(columns)
     observed = frame[list(columns)].to_numpy(np.float64)
     return Node("+".join(left), layer, columns, "", equation, observed)
+
+
+def _outcomes(equation: Equation, table: Table) -> tuple[str, ...]:
+    """Columns that the name of their layer stands for: not those that say something of the rows."""
+    words: set[str | None] = {n for t in equation.terms for n in (*t.names, *t.group, t.slope)}
+    words |= {*(equation.bounds or ()), equation.weights, getattr(table, "individual", None)}
+    return tuple(column for column in table.frame.columns if column not in words)
 
 
 def _check_disjoint(nodes: list[Node]) -> None:

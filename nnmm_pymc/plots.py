@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -250,6 +251,8 @@ def _pairs(
         raise InputError("The result has no breeding values; its network has no genotype layer.")
     ebv = values[f"{node.name}_mean"].sel({node.dim: trait}).to_series()
     ebv.index = ebv.index.astype(str)
+    if phenotypes is None and node.individual is not None:
+        raise InputError(f"{trait!r} has several records of some; give their means as phenotypes.")
     if phenotypes is None:
         observed = _observed(result, node, trait, ebv.index)
     elif trait in phenotypes:
@@ -284,7 +287,8 @@ def plot_fit(result: xr.DataTree) -> Figure:
     Parameters
     ----------
     result : DataTree
-        From `Network.fit`. The last panel is of the first trait.
+        From `Network.fit`. The last panel is of the first trait; it is left out where individuals
+        have several records or no breeding values, that of the markers where there are none.
 
     Returns
     -------
@@ -294,9 +298,19 @@ def plot_fit(result: xr.DataTree) -> Figure:
     --------
     >>> figure = plot_fit(result)  # doctest: +SKIP
     """
+    nodes = sorted(read_description(result), key=lambda n: not n.terminal)
+    values = result["genetic_values"].dataset if "genetic_values" in result.children else {}
+    panels: list[tuple[Callable[..., Axes], float]] = []
+    if any(node.markers for node in nodes):
+        panels.append((plot_pip, 1.0))
+    if nodes[0].individual is None and f"{nodes[0].name}_mean" in values:
+        panels.append((plot_predicted, 1.3))
     figure = plt.figure(figsize=(12, 6.5), layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=(1.1, 1), height_ratios=(1, 1.3))
+    widths, heights = (1.1, 1)[: 1 + bool(panels)], [height for _, height in panels] or [1]
+    grid = figure.add_gridspec(
+        len(heights), len(widths), width_ratios=widths, height_ratios=heights
+    )
     plot_network(result, ax=figure.add_subplot(grid[:, 0]))
-    plot_pip(result, ax=figure.add_subplot(grid[0, 1]))
-    plot_predicted(result, ax=figure.add_subplot(grid[1, 1]))
+    for row, (plot, _) in enumerate(panels):
+        plot(result, ax=figure.add_subplot(grid[row, 1]))
     return figure

@@ -176,13 +176,39 @@ def _predicted(
 
 def overlap(
     result: xr.DataTree,
-    genotypes: Genotypes,
+    genotypes: Genotypes | None,
     omics: Table | None = None,
     covariates: Table | None = None,
 ) -> str:
-    """How much of what was fitted new data hold, in words; for a fit with one genotype layer."""
+    """How much of what was fitted new data hold, in words; with one genotype layer at most."""
     nodes = read_description(result)
     layers = genotype_layers(nodes)
+    lines = [] if genotypes is None else [_marker_overlap(result, genotypes, layers)]
+    if genotypes is None and layers:
+        raise InputError(
+            f"The fit has genotypes ({', '.join(layers)}); give those of whom to predict."
+        )
+    for node in nodes:
+        if omics is None or node.terminal:
+            continue
+        columns = omics.frame.columns.intersection(node.columns)
+        who = omics.individuals if genotypes is None else genotypes.individuals
+        values = omics.frame.loc[omics.individuals.isin(who), columns]
+        lines.append(
+            f"{omics.source}: {len(columns)} of the {len(node.columns)} {node.name} of the fit, "
+            f"for {values.notna().any(axis=1).sum()} of the {len(who)} individuals."
+        )
+    names = covariate_names(nodes)
+    if covariates is not None:
+        lines.append(f"{covariates.source}: covariates {', '.join(names)}.")
+    elif names:
+        lines.append(f"Covariates ({', '.join(names)}): at their averages in the fit.")
+    return "\n".join(lines)
+
+
+def _marker_overlap(result: xr.DataTree, genotypes: Genotypes, layers: list[str]) -> str:
+    if not layers:
+        raise InputError("The fit has no genotypes; predict without them.")
     if len(layers) != 1:
         raise InputError(
             f"The fit has {len(layers)} genotype layers ({', '.join(layers)}) where one belongs; "
@@ -191,25 +217,10 @@ def overlap(
     mean_dosage = result["constant_data"].dataset[f"{layers[0]}_mean_dosage"]
     markers = mean_dosage[mean_dosage.dims[0]].to_index().astype(str)
     held = int(markers.isin(genotypes.markers).sum())
-    lines = [
+    return (
         f"{genotypes.source}: {genotypes.n} individuals; {held} of the {len(markers)} markers of "
         f"the fit ({len(markers) - held} absent, taken as their mean)."
-    ]
-    for node in nodes:
-        if omics is None or node.terminal:
-            continue
-        columns = omics.frame.columns.intersection(node.columns)
-        values = omics.frame.loc[omics.individuals.isin(genotypes.individuals), columns]
-        lines.append(
-            f"{omics.source}: {len(columns)} of the {len(node.columns)} {node.name} of the fit, "
-            f"for {values.notna().any(axis=1).sum()} of the {genotypes.n} individuals."
-        )
-    names = covariate_names(nodes)
-    if covariates is not None:
-        lines.append(f"{covariates.source}: covariates {', '.join(names)}.")
-    elif names:
-        lines.append(f"Covariates ({', '.join(names)}): at their averages in the fit.")
-    return "\n".join(lines)
+    )
 
 
 def genotype_layers(nodes: list[NodeDescription]) -> list[str]:

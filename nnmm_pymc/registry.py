@@ -60,7 +60,8 @@ class NetworkDescription:
             ``{"omics": {"gene1": ["snp3", "snp7"], ...}}``. Or from a term that only one equation
             has to the connections of that term. Other equations keep their own.
         **layers
-            Data by the name that the equations use, as for `Layer`: ``geno=..., pheno=...``.
+            Data by the name that the equations use, as for `Layer`: ``geno=..., pheno=...``; or a
+            `Layer`, for what only that says: ``pheno=Layer("pheno", data, individual="cow")``.
             Layers of latent nodes need none; ``hidden=latent(5)`` changes their number.
 
         Returns
@@ -74,7 +75,10 @@ class NetworkDescription:
             equation or of several.
         """
         lacking = {name: nodes for name, nodes in self.latent.items() if name not in layers}
-        given = [Layer(name, data) for name, data in (layers | lacking).items()]
+        given = [
+            replace(data, name=name) if isinstance(data, Layer) else Layer(name, data)
+            for name, data in (layers | lacking).items()
+        ]
         return Network(given, self._connected(connections or {}))
 
     def _connected(self, connections: Mapping[str, Any]) -> tuple[Equation, ...]:

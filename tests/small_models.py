@@ -113,6 +113,30 @@ def category_network(family: str, n_categories: int) -> nn.Network:
     return nn.Network([nn.Layer("geno", dosages), nn.Layer("pheno", traits)], [equation])
 
 
+def relatives_network(repeated: bool) -> nn.Network:
+    """Two traits of animals with a pedigree, some of them recorded again and again."""
+    _, _, traits = tables(missing=False)
+    sires = [None, None, None, "i0", "i0", "i0", "i3", "i3", "i3", "i5", "i5", "i6"]
+    dams = [None, None, None, "i1", "i2", "i2", "i4", "i4", "i7", "i4", "i7", "i8"]
+    pedigree = pd.DataFrame({"individual": IDS, "sire": sires, "dam": dams})
+    records = traits.iloc[2:].assign(cow=IDS[2:])
+    if repeated:
+        again = records.iloc[[0, 2, 2, 3, 5, 8, 8, 9]].copy()
+        again[["y0", "y1"]] += [0.5, -0.5]
+        records = pd.concat([records, again], ignore_index=True)
+    additive = nn.Prior("InverseGamma", alpha=4.0, beta=1.5)
+    priors = {"ped": additive, "Intercept": INTERCEPT, "residual_variance": VARIANCE}
+    right = "1 + (1|cow) + ped" if repeated else "1 + ped"
+    priors |= {"1|cow": nn.Prior("Gamma", alpha=3.0, beta=8.0)} if repeated else {}
+    return nn.Network(
+        [
+            nn.Layer("ped", nn.read_pedigree(pedigree)),
+            nn.Layer("pheno", records, individual="cow"),
+        ],
+        nn.Equation(f"y0 + y1 ~ {right}", priors=priors),
+    )
+
+
 def traits_network(prior: Any, residual: str = "correlated") -> nn.Network:
     """Markers act on two traits, of which some are missing; their residuals may correlate."""
     dosages, _, traits = tables(missing=False)
@@ -193,6 +217,8 @@ MODELS: dict[str, Callable[[], tuple[Any, str]]] = {
     ),
     "binary": lambda: (category_network("bernoulli", 2), "auto"),
     "ordinal": lambda: (category_network("ordinal", 4), "auto"),
+    "relatives": lambda: (relatives_network(repeated=True), "auto"),
+    "animal": lambda: (relatives_network(repeated=False), "auto"),
     "joint": lambda: (traits_network(JOINT), "auto"),
     "joint ridge": lambda: (
         traits_network(nn.JointRRBLUP(covariance=JOINT_SLAB), "independent"),

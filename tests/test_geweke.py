@@ -23,6 +23,8 @@ KINDS = {
         "random_effect_gibbs",
     },
     "slices": {"slice_gibbs"},
+    "relatives": {"random_effect_gibbs", "gaussian_gibbs", "conjugate_gibbs"},
+    "animal": {"random_effect_gibbs", "gaussian_gibbs", "conjugate_gibbs"},
     "joint": {"joint_marker_gibbs", "covariance_gibbs", "gaussian_gibbs", "conjugate_gibbs"},
     "correlated": {"joint_marker_gibbs", "covariance_gibbs", "gaussian_gibbs", "conjugate_gibbs"},
 }

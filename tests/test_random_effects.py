@@ -18,6 +18,7 @@ from nnmm_pymc.simulation.pedigree import simulate_pedigree
 from nnmm_pymc.steps import assign_steps
 from nnmm_pymc.steps import random_effects as step_module
 from nnmm_pymc.steps.random_effects import RandomEffectGibbs
+from nnmm_pymc.steps.relatives import RelativesGibbs
 
 OPTIONS = {"chains": 2, "cores": 1, "random_seed": 1, "progressbar": False, "quiet": True}
 
@@ -160,11 +161,12 @@ def test_steps_draw_from_the_density_of_the_model(pedigree, records, kind, solve
     reference = Reference(model)
     (point,) = plan.conditional.prior_points(1, 1)
     for step in plan.compound.methods:
-        if isinstance(step, RandomEffectGibbs):
+        if isinstance(step, RandomEffectGibbs | RelativesGibbs):
             state = State(reference, point, {}, rng)
             found = [*random_effect_misfits(step, state), *random_scale_misfits(step, state)]
-            assert (step.shift is None) is (kind == "slope alone")
-            if step.shift is not None:
+            own = step.outer if isinstance(step, RelativesGibbs) else step
+            assert (own.shift is None) is (kind == "slope alone")
+            if own.shift is not None:
                 found += shift_misfits(step, state)
             assert found and max(misfit for _, misfit in found) < 1e-6
         point, _ = step.step(point)
@@ -181,7 +183,7 @@ def test_an_ill_conditioned_system_falls_back_on_a_factor(pedigree, records, mon
     monkeypatch.setattr(step_module, "FEW_ELEMENTS", 0)
     model = network(pedigree, records, "y1 ~ 1 + ped").model
     plan = assign_steps(model)
-    step = next(s for s in plan.compound.methods if isinstance(s, RandomEffectGibbs))
+    step = next(s for s in plan.compound.methods if isinstance(s, RelativesGibbs))
     (point,) = plan.conditional.prior_points(1, 1)
     draws = []
     for most in (2_000, 1):

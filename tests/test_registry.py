@@ -37,20 +37,25 @@ VARIABLES = {
     "bayesc": "pheno_geno_inclusion",
     "bayesl": "pheno_geno_lambda_squared",
     "bayesr": "pheno_geno_class_probabilities",
+    "counts": "pheno_ped_variance",
     "direct_and_mediated": "pheno_geno",
     "gblup": "pheno_geno_genetic_variance",
     "horseshoe": "pheno_geno_local_scale",
+    "maternal": "pheno_ped(dam)_variance",
     "multi_trait": "pheno_residual_covariance",
     "nnmm_function": "pheno_root_ratio(omic1,omic2)",
     "nnmm_latent": "hidden_missing",
     "nnmm_linear": "pheno_omics",
     "nnmm_partial": "omics_geno_inclusion",
+    "nnmm_polygenic": "omics_ped_variance",
     "nnmm_selection": "pheno_omics_inclusion",
     "nnmm_sigmoid": "pheno_omics",
     "nnmm_tanh": "pheno_omics",
     "polygenic": "pheno_ped_variance",
+    "repeatability": "pheno_1|animal_variance",
     "rrblup": "pheno_geno_slab_variance",
     "single_step": "pheno_h_variance",
+    "threshold": "pheno_ped_variance",
     "two_layers": "metabolites_expression",
 }
 NAMES = list(VARIABLES)
@@ -88,6 +93,20 @@ def filled(model: NetworkDescription, data: dict[str, Any]) -> Network:
     return model.network(connections, **{k: v for k, v in data.items() if k in words})
 
 
+def records_for(name: str, data: dict[str, Any]) -> Any:
+    """Phenotypes as a model needs them: repeated, with dams, scores or counts."""
+    pheno = data["pheno"]
+    if name == "repeatability":
+        again = pd.concat([pheno, pheno.iloc[:20] + 0.5]).rename_axis("animal").reset_index()
+        return Layer("pheno", again, individual="animal")
+    if name == "maternal":
+        founders = np.repeat(data["ped"].individuals[20:40], 3)[:40]
+        return pheno.assign(dam=[*founders[:40], *data["ped"].individuals[data["ped"].dam[40:]]])
+    if name in ("threshold", "counts"):
+        return np.ceil(pheno.rank(pct=True) * 4)
+    return pheno
+
+
 def tables():
     rng = np.random.default_rng(0)
     people = [f"i{k}" for k in range(12)]
@@ -119,6 +138,7 @@ def test_shipped_model_fits(name, data):
     if name == "multi_trait":
         both = data["pheno"].assign(y2=data["pheno"]["y"].to_numpy()[::-1])
         data = data | {"pheno": both}
+    data = data | {"pheno": records_for(name, data)}
     network = filled(model, data)
     result = network.fit(20, 10, 1, 1, random_seed=1, progressbar=False, quiet=True)
     assert result["posterior"].sizes["draw"] == 20

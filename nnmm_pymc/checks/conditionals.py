@@ -24,6 +24,7 @@ from nnmm_pymc.checks.random_effects import (
     shift_misfits,
 )
 from nnmm_pymc.checks.reference import Reference, State
+from nnmm_pymc.checks.trade import trade_misfits
 from nnmm_pymc.checks.trajectories import latent_hmc_misfits, nuts_misfits
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import Point
@@ -39,6 +40,7 @@ from nnmm_pymc.steps.network_nuts import NetworkNUTS
 from nnmm_pymc.steps.nuts import ConditionalNUTS
 from nnmm_pymc.steps.plan import Latent, StepPlan, assign_steps
 from nnmm_pymc.steps.random_effects import RandomEffectGibbs
+from nnmm_pymc.steps.relatives import RelativesGibbs
 from nnmm_pymc.steps.selection import SelectionGibbs
 from nnmm_pymc.steps.slice import SliceGibbs
 
@@ -53,6 +55,7 @@ MISFITS: dict[type, Callable[[Any, State], Iterator[tuple[str, float]]]] = {
     JointMarkerGibbs: joint_marker_misfits,
     CovarianceGibbs: covariance_misfits,
     RandomEffectGibbs: random_effect_misfits,
+    RelativesGibbs: random_effect_misfits,
     SelectionGibbs: selection_misfits,
     ConjugateGibbs: conjugate_misfits,
     SliceGibbs: slice_misfits,
@@ -95,7 +98,7 @@ def check_conditionals(
     DataFrame
         Columns ``variable``, ``step``, ``difference`` (the largest relative difference found) and
         ``ok`` (below 1e-6; no value for steps of another kind). A move of effects with their
-        variance or with an intercept has a row of its own.
+        variance or with an intercept, and a trade of variances, has a row of its own.
 
     Raises
     ------
@@ -164,10 +167,14 @@ class _Look:
         if isinstance(step, MarkerGibbs) and step.scale is not None:
             joint = isinstance(step, JointMarkerGibbs)
             looks["scale_move"] = joint_scale_misfits if joint else scale_misfits
-        if isinstance(step, RandomEffectGibbs) and step.scale is not None:
+        parts = step.parts if isinstance(step, RelativesGibbs) else [step]
+        randoms = [part for part in parts if isinstance(part, RandomEffectGibbs)]
+        if any(part.scale is not None for part in randoms):
             looks["scale_move"] = random_scale_misfits
-        if isinstance(step, RandomEffectGibbs) and step.shift is not None:
+        if any(part.shift is not None for part in randoms):
             looks["shift_move"] = shift_misfits
+        if isinstance(step, RelativesGibbs) and step.trade is not None:
+            looks["trade_move"] = trade_misfits
         for variable in step.vars:
             self._note(variable.name, step.name)
         for how, misfits in looks.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +14,33 @@ from nnmm_pymc.checks.numbers import Given, standing_in
 from nnmm_pymc.checks.reference import State
 from nnmm_pymc.kernels.scale import log_density
 from nnmm_pymc.steps.random_effects import RandomEffectGibbs
+from nnmm_pymc.steps.relatives import RelativesGibbs
 
-__all__ = ["random_effect_misfits", "random_scale_misfits", "shift_misfits"]
+__all__ = ["draws_only", "random_effect_misfits", "random_scale_misfits", "shift_misfits"]
 
 
-def random_effect_misfits(step: RandomEffectGibbs, state: State) -> Iterator[tuple[str, float]]:
+@contextmanager
+def draws_only(step: Any) -> Iterator[None]:
+    """A step of random effects without the moves that follow its draws."""
+    with ExitStack() as stack:
+        for part in _parts(step):
+            stack.enter_context(standing_in(part, "scale", None))
+            stack.enter_context(standing_in(part, "shift", None))
+        if isinstance(step, RelativesGibbs):
+            stack.enter_context(standing_in(step, "trade", None))
+        yield
+
+
+def _parts(step: Any) -> list[RandomEffectGibbs]:
+    return step.parts if isinstance(step, RelativesGibbs) else [step]
+
+
+def random_effect_misfits(
+    step: RandomEffectGibbs | RelativesGibbs, state: State
+) -> Iterator[tuple[str, float]]:
     """Draws of the effects, without the moves that follow."""
-    with standing_in(step, "scale", None), standing_in(step, "shift", None):
-        if step.precision is None or step.direct:
+    with draws_only(step):
+        if all(part.precision is None or part.direct for part in _parts(step)):
             yield from noise_misfits(step, state)
         else:
             yield from _perturbed_misfits(step, state)
@@ -34,28 +54,34 @@ class _Numbers:
 
     def standard_normal(self, size: Any) -> np.ndarray:
         start, self.used = self.used, self.used + int(np.prod(size))
-        return self.vector[start : self.used].reshape(size).copy()
+        given = np.zeros(self.used - start)
+        given[: len(self.vector) - start] = self.vector[start : self.used]
+        return given.reshape(size)
 
 
-def _perturbed_misfits(step: RandomEffectGibbs, state: State) -> Iterator[tuple[str, float]]:
-    """A draw m + A e with twice as many numbers as effects: its covariance is AA'."""
-    name = step.term.effects
-    size = np.size(state.point[name])
+def _perturbed_misfits(step: Any, state: State) -> Iterator[tuple[str, float]]:
+    """A draw m + A e with more numbers e than effects: its covariance is AA'."""
+    names = [v.name for v in step.vars]
 
-    def drawn(noise: np.ndarray) -> np.ndarray:
+    def drawn(noise: np.ndarray) -> tuple[np.ndarray, int]:
         with standing_in(step, "rng", _Numbers(noise)):
-            return step.step(state.point)[0][name].ravel()
+            point, used = step.step(state.point)[0], step.rng.used
+        return np.concatenate([point[name].ravel() for name in names]), used
 
-    nothing = np.zeros(2 * size)
-    mean = drawn(nothing)
-    matrix = np.stack([drawn(unit) - mean for unit in np.eye(2 * size)], axis=1)
-    shape = np.shape(state.point[name])
-    start = replace(state, point=state.point | {name: mean.reshape(shape)})
+    def effects(vector: np.ndarray) -> dict[str, np.ndarray]:
+        sizes = np.cumsum([np.size(state.point[name]) for name in names])[:-1]
+        parts = zip(names, np.split(vector, sizes), strict=True)
+        return {name: part.reshape(np.shape(state.point[name])) for name, part in parts}
+
+    mean, size = drawn(np.zeros(0))
+    matrix = np.stack([drawn(unit)[0] - mean for unit in np.eye(size)], axis=1)
+    start = replace(state, point=state.point | effects(mean))
     for _ in range(MOVES):
-        new = drawn(state.rng.normal(size=2 * size))
+        new, _ = drawn(state.rng.normal(size=size))
         away = new - mean
         density = -0.5 * away @ np.linalg.solve(matrix @ matrix.T, away)
-        yield name, start.change({name: new.reshape(shape)}).misfit(float(density))
+        misfit = start.change(effects(new)).misfit(float(density))
+        yield from ((name, misfit) for name in names)
 
 
 class _NoteScale:
@@ -66,23 +92,36 @@ class _NoteScale:
         return 1.0
 
 
-def random_scale_misfits(step: RandomEffectGibbs, state: State) -> Iterator[tuple[str, float]]:
+def random_scale_misfits(
+    step: RandomEffectGibbs | RelativesGibbs, state: State
+) -> Iterator[tuple[str, float]]:
     """The density of a variance with the effects that it scales, along the line of the move."""
-    assert step.scale is not None and step.scale.known is not None
-    name, variance = step.term.effects, step.scale.variance
-    note, known = _NoteScale(), step.scale.known
-    with standing_in(step, "scale", note), standing_in(step, "shift", None):
+    for part in _parts(step):
+        if part.scale is not None:
+            yield from _scale_misfits(step, part, state)
+
+
+def _scale_misfits(step: Any, part: Any, state: State) -> Iterator[tuple[str, float]]:
+    name, variance = part.term.effects, part.scale.variance
+    note, known = _NoteScale(), part.scale.known
+    with draws_only(step), standing_in(part, "scale", note):
         start = replace(state, point=step.step(state.point)[0])
     here = np.asarray(start.point[variance])
     shared = here.size == 1
-    quadratic, linear = (a.sum() if shared else a for a in (note.quadratic, note.linear))
-    if 2 in known:
-        falling = known[2] * np.exp(here)
-        linear, quadratic = linear - falling, quadratic + falling
-    own = (here, *(np.reshape(a, here.shape) for a in (known[0], known[1], linear, quadratic)))
+    sums = (a.sum() if shared else a for a in (note.quadratic, note.linear))
+    quadratic, linear = (np.reshape(a, here.shape) for a in sums)
+
+    def density(at: np.ndarray) -> np.ndarray:
+        if known is None:
+            away = np.expm1(0.5 * (at - here))
+            prior = part.scale.log_prior(start.point, at) + at
+            return prior + away * linear - 0.5 * away**2 * quadratic
+        falling = known[2] * np.exp(here) if 2 in known else 0.0
+        return log_density(at, here, known[0], known[1], linear - falling, quadratic + falling)
+
     for _ in range(MOVES):
         there = here + state.rng.normal(0.0, 0.5, here.shape)
-        implied = np.sum(log_density(there, *own) - log_density(here, *own))
+        implied = np.sum(density(there) - density(here))
         effects = start.point[name] * np.exp(0.5 * (there - here))
         change = start.change({variance: there, name: effects})
         # Effects that move with the variance take their volume with them.
@@ -90,10 +129,18 @@ def random_scale_misfits(step: RandomEffectGibbs, state: State) -> Iterator[tupl
         yield variance, replace(change, value=change.value + float(volume)).misfit(float(implied))
 
 
-def shift_misfits(step: RandomEffectGibbs, state: State) -> Iterator[tuple[str, float]]:
+def shift_misfits(
+    step: RandomEffectGibbs | RelativesGibbs, state: State
+) -> Iterator[tuple[str, float]]:
     """The density of an intercept and effects along the line of the move."""
-    assert step.shift is not None
-    shift: Any = step.shift
+    for part in _parts(step):
+        if part.shift is not None:
+            yield from _shift_misfits(part, part.shift, state)
+
+
+def _shift_misfits(
+    step: RandomEffectGibbs, shift: Any, state: State
+) -> Iterator[tuple[str, float]]:
     name, intercept = step.term.effects, shift.intercept
     effects = state.point[name].reshape(step.term.levels.n_levels, -1)
     variance = step.variance(state.point)[0]

@@ -27,7 +27,7 @@ from nnmm_pymc.steps.markers import MarkerGibbs
 from nnmm_pymc.steps.network_nuts import NetworkNUTS
 from nnmm_pymc.steps.nuts import ConditionalNUTS
 from nnmm_pymc.steps.partial import PartialFunction
-from nnmm_pymc.steps.random_effects import RandomEffectGibbs
+from nnmm_pymc.steps.relatives import RelativesGibbs, random_effect_steps
 from nnmm_pymc.steps.selection import SelectionGibbs
 from nnmm_pymc.steps.slice import SliceGibbs, elementwise_density
 
@@ -114,11 +114,7 @@ def assign_steps(
             for t in conditional.marker_terms
             if t.effects in free
         ]
-        randoms = [
-            RandomEffectGibbs([conditional.model_value(t.effects)], conditional=conditional)
-            for t in conditional.random_terms
-            if t.effects in free
-        ]
+        randoms = random_effect_steps(conditional, free)
         liabilities, bound = _liability_steps(conditional, free)
         free = [v for v in free if v not in bound]
         selections = [
@@ -351,6 +347,8 @@ def _rows(model: pm.Model, steps: list[BlockedStep]) -> list[tuple[str, str]]:
         details = [""] * len(step.vars)
         if isinstance(step, ConjugateGibbs):
             details = [f": {c.describe()}" for c in step.conjugates]
+        if isinstance(step, RelativesGibbs):
+            details = [f": {step.describe()}"] * len(step.vars)
         for variable, detail in zip(step.vars, details, strict=True):
             rows.append((names[variable.name], f"{step.name}{detail}"))
     missing = set(names.values()) - {name for name, _ in rows}

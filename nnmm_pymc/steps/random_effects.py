@@ -128,34 +128,42 @@ class RandomEffectGibbs(GibbsStep):
     def step(self, point):
         self.conditional.refresh(point)
         residual, weight = self.cells(point)
-        old, before = point[self.term.effects], self.term.held.get_value()
-        variance = self.variance(point)[0]
-        draw = self._drawn(*self.sums(point, residual, weight), variance, old)
-        value = self.term.exact_value(draw.reshape(old.shape))
+        before, variance = self.term.held.get_value(), self.variance(point)[0]
+        draw = self.drawn(point, *self.sums(point, residual, weight), variance)
         point = point.copy()
+        value = self.put(point, draw)
+        self.move(point, residual + (before - value).reshape(residual.shape), weight)
+        return point, [{}]
+
+    def put(self, point, draw: np.ndarray) -> np.ndarray:
+        """Put effects into a point, in place, and hold their value, which is returned."""
+        point[self.term.effects] = new = draw.reshape(point[self.term.effects].shape)
+        value = self.term.exact_value(new)
+        self.term.hold(new, value)
+        return value
+
+    def move(self, point, residual, weight) -> None:
+        """The moves with a variance and an intercept, in place."""
+        draw = point[self.term.effects].reshape(self.term.levels.n_levels, -1)
         if self.scale is not None:
-            residual = residual + (before - value).reshape(residual.shape)
-            added = value.reshape(residual.shape)
+            added = self.term.held.get_value().reshape(residual.shape)
             quadratic = np.einsum("ik,ik,ik->k", weight, added, added)
             linear = np.einsum("ik,ik,ik->k", weight, added, residual)
             draw = draw * self.scale.move(point, quadratic, linear, self.rng)
-            variance = self.variance(point)[0]
         if self.shift is not None:
-            step = self.shift.draw(point, draw, variance, self.rng)
+            step = self.shift.draw(point, draw, self.variance(point)[0], self.rng)
             draw = draw - step
             name = self.shift.intercept
             point[name] = point[name] + step.reshape(np.shape(point[name]))
-        point[self.term.effects] = new = draw.reshape(old.shape)
-        self.term.hold(new, self.term.exact_value(new))
-        return point, [{}]
+        self.put(point, draw)
 
-    def _drawn(self, diagonal, linear, variance, old) -> np.ndarray:
-        """Effects, (level, response)."""
+    def drawn(self, point, diagonal, linear, variance) -> np.ndarray:
+        """Effects, (level, response), given D and Z'Wr + D u_0."""
         if self.precision is None:
             own = diagonal + 1.0 / variance
             return (linear + np.sqrt(own) * self.rng.standard_normal(linear.shape)) / own
         draw = np.empty(linear.shape)
-        start = old.reshape(linear.shape)
+        start = point[self.term.effects].reshape(linear.shape)
         for c in range(linear.shape[1]):
             column = (diagonal[:, c], linear[:, c], variance[0, c], start[:, c])
             draw[:, c] = self._factored(*column) if self.direct else self._solved(*column)

@@ -15,6 +15,8 @@ scaling by c changes the log likelihood by :math:`(c-1) B - (c-1)^2 A / 2`, with
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from nnmm_pymc.kernels.scale import draw_scale
@@ -24,7 +26,7 @@ from nnmm_pymc.steps.families import conjugate_family
 from nnmm_pymc.steps.random_statistics import effect_variances, find_random_statistics
 from nnmm_pymc.steps.statistics import find_statistics
 
-__all__ = ["ScaleMove", "find_scale"]
+__all__ = ["ScaleMove", "find_scale", "log_prior"]
 
 
 class ScaleMove:
@@ -48,13 +50,16 @@ class ScaleMove:
             )
         self.known = None if known is None else known.prior
         if self.known is not None:
-            self.flat = [
-                np.array(np.broadcast_to(self.known[m], self.shape)).ravel() for m in (0, 1)
-            ]
-        prior = conditional.factors[conditional.rvs[variance].name]
-        value = conditional.values[variance].type("log_variance")
-        read = conditional.compile([conditional.in_value(prior, variance, value)], leading=[value])
-        self.log_prior = lambda point, at: read(point, at)[0]
+            prior = [self.known.get(m, 0.0) for m in (0, 1)]
+            self.flat = [np.broadcast_to(v, self.shape).flatten() for v in prior]
+        self._read_prior = log_prior(conditional, variance)
+
+    def log_prior(self, point: Point, at: np.ndarray) -> np.ndarray:
+        """Prior density of the variance, by its elements, at another log v; but for a constant."""
+        if self.known is None:
+            return self._read_prior(point, at)
+        exponent, rate, falling = (self.known.get(m, 0.0) for m in (0, 1, 2))
+        return exponent * at - 0.5 * (rate * np.exp(-at) + falling * np.exp(at))
 
     def draw(
         self, point: Point, quadratic: np.ndarray, linear: np.ndarray, rng: np.random.Generator
@@ -95,6 +100,16 @@ class ScaleMove:
         factor = np.exp(0.5 * (log_variance - point[self.variance]))
         point[self.variance] = log_variance
         return factor
+
+
+def log_prior(
+    conditional: ConditionalModel, variance: str
+) -> Callable[[Point, np.ndarray], np.ndarray]:
+    """Prior density of a variance, by its elements, at a point and at another log v."""
+    prior = conditional.factors[conditional.rvs[variance].name]
+    value = conditional.values[variance].type("log_variance")
+    read = conditional.compile([conditional.in_value(prior, variance, value)], leading=[value])
+    return lambda point, at: read(point, at)[0]
 
 
 def find_scale(conditional: ConditionalModel, effects: str) -> ScaleMove | None:
