@@ -1,4 +1,4 @@
-"""A seed gives one result, whatever this process or the cache on disk compiled before."""
+"""A seed gives one result, whatever was compiled before and however many threads there are."""
 
 import importlib
 import os
@@ -12,6 +12,8 @@ import numba
 import pytest
 from numba.core.dispatcher import Dispatcher
 from pytensor.link.numba.dispatch import basic
+from small_models import MODELS
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import nnmm_pymc as nn
 from nnmm_pymc import kernels
@@ -122,3 +124,18 @@ def test_pytensor_adds_in_the_order_that_is_written(monkeypatch):
     )
     assert "nuts" in str(assign_steps(network.model))
     assert used and not any(used)
+
+
+def test_sums_over_the_data_are_taken_by_one_thread(monkeypatch):
+    """Those of many threads are other sums, of the steps' constants too."""
+    module, seen = importlib.import_module("nnmm_pymc.sample"), []
+
+    def noting(*args, **options):
+        seen.extend(pool["num_threads"] for pool in threadpool_info())
+        return assign_steps(*args, **options)
+
+    monkeypatch.setattr(module, "assign_steps", noting)
+    model, _ = MODELS["slices"]()
+    with threadpool_limits(2):
+        nn.sample(model, draws=2, tune=2, chains=1, progressbar=False, quiet=True)
+    assert set(seen) == {1}

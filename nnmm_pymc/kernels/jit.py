@@ -13,7 +13,7 @@ all of them are.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from numba import njit
 
@@ -21,15 +21,16 @@ __all__ = ["FAST", "kernel", "part"]
 
 # Sums may be reordered, so they vectorise; NaN and infinity keep their meaning, so bad input shows.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
+Errors = Literal["python", "numpy"]
 
 
-def kernel(*, fastmath: Any = False, error_model: Any = "python", inside: bool = False) -> Any:
+def kernel(*, fastmath: Any = False, error_model: Errors = "python", inside: bool = False) -> Any:
     """Decorator of what is called from Python only."""
     return njit(
         fastmath=fastmath, error_model=error_model, forceinline=inside, nogil=True, cache=True
     )
 
 
-def part(*, fastmath: Any = False, error_model: Any = "python") -> Any:
+def part(*, fastmath: Any = False, error_model: Errors = "python") -> Any:
     """Decorator of what kernels call; Python may, too."""
     return kernel(fastmath=fastmath, error_model=error_model, inside=True)
