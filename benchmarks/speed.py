@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -173,24 +174,32 @@ def run_sweep() -> None:
 
 
 class Chain:
-    """One chain of a network, its iterations timed, the draws of its marker effects kept."""
+    """One chain of a network, its iterations timed, and once more with marker effects kept."""
 
     def __init__(self, network: nn.Network, tune: int, draws: int):
-        plan = assign_steps(network.model)
-        self.term = plan.conditional.marker_terms[0]
-        record = RecordPlan(plan.conditional, draws, 1, [self.term.effects])
-        start = plan.conditional.prior_points(seed=1, size=1)[0]
-        cpu_marks, wall_marks = {}, {}
+        self.plan = assign_steps(network.model)
+        self.initial = self.plan.compound.sampling_state
+        self.term = self.plan.conditional.marker_terms[0]
+        self.tune, self.draws = tune, draws
+        marks = {}
 
         def report(done: int, _: int) -> None:
-            cpu_marks[done], wall_marks[done] = time.process_time(), time.perf_counter()
+            marks[done] = np.array([time.process_time(), time.perf_counter()])
 
-        task = ChainTask(plan.compound, record, tune, draws)
-        seed = np.random.SeedSequence(1)
-        self.stored = run_chain(task, plan.compound.sampling_state, start, seed, report).stored
-        self.cpu = (cpu_marks[tune + draws] - cpu_marks[tune]) / draws
-        self.wall = (wall_marks[tune + draws] - wall_marks[tune]) / draws
-        self.draws = draws
+        self._run(report)
+        self.cpu, self.wall = (marks[tune + draws] - marks[tune]) / draws
+
+    def _run(self, report: Callable[[int, int], None], *keep: str) -> dict[str, np.ndarray]:
+        conditional = self.plan.conditional
+        record = RecordPlan(conditional, self.draws, 1, keep)
+        task = ChainTask(self.plan.compound, record, self.tune, self.draws)
+        start = conditional.prior_points(seed=1, size=1)[0]
+        return run_chain(task, self.initial, start, np.random.SeedSequence(1), report).stored
+
+    @cached_property
+    def stored(self) -> dict[str, np.ndarray]:
+        """Draws of the small variables and of the marker effects."""
+        return self._run(lambda *_: None, self.term.effects)
 
     def rate(self, draws: np.ndarray, of: Callable[..., Any] = np.min) -> float:
         """Effective draws a CPU second of the worst column, or another."""
