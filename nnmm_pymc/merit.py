@@ -201,7 +201,7 @@ def node_moments(
     """Mean and variance of every node given genotypes, and given what is `observed` of it.
 
     The variance of a node behind two non-linear layers takes the inner layer as Gaussian; functions
-    of a user's own are averaged over draws of the residuals (`nnmm_pymc.functions.N_RESIDUALS`).
+    of a user's own are averaged over points of the residuals (`NodeFunction.moments`).
     """
     moments: dict[str, NodeMoments] = {}
     for node in nodes:
@@ -224,9 +224,7 @@ def node_moments(
             means = [_argument(of.mean, columns, m) for of, columns, m in inputs]
             sds = [_argument(np.sqrt(of.variance), columns, m) for of, columns, m in inputs]
             own = {name: batch.parameters[name] for name in described.parameters}
-            # The same residuals for every batch: batches must not differ by them.
-            rng = np.random.default_rng(0)
-            f_mean, f_variance = function.moments(means, sds, own, rng)
+            f_mean, f_variance = function.moments(means, sds, own, batch.index)
             weights = _matrices(
                 batch.parameters[described.weights], f_mean.shape[2], len(node.columns)
             )

@@ -9,7 +9,7 @@ Elements that never meet in P share a direction (Curtis, Powell, Reid 1974, J In
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,10 @@ def _gradients(
 
 
 def gaussian_pattern(
-    conditional: ConditionalModel, values: Sequence[str], without: Sequence[str] = ()
+    conditional: ConditionalModel,
+    values: Sequence[str],
+    without: Sequence[str] = (),
+    most: int = MAX_ELEMENTS,
 ) -> np.ndarray | None:
     """Which elements of the stacked variables meet in their joint precision matrix.
 
@@ -58,6 +61,8 @@ def gaussian_pattern(
         Names of value variables, none of them transformed.
     without : sequence of str
         Factors that are left out.
+    most : int
+        Elements up to which this is looked at.
 
     Returns
     -------
@@ -67,29 +72,57 @@ def gaussian_pattern(
         if conditional.conditional.rvs_to_transforms[conditional.rvs[value]] is not None:
             return None
     stack = Stack(conditional, values)
-    if stack.size > MAX_ELEMENTS:
+    if stack.size > most:
         return None
     gradients, vector = _gradients(conditional, stack, without)
     function = conditional.compile(gradients, leading=[vector], mode=QUICK_MODE)
+    apart = _by_column(stack.shapes)
+    for columns in [np.zeros(stack.size, int)] if apart is None else [apart, 0 * apart]:
+        meet = _pattern(conditional, values, function, columns)
+        if meet is not None:
+            return meet
+    return None
+
+
+def _by_column(shapes: Sequence[tuple[int, ...]]) -> np.ndarray | None:
+    """The last index of every element, which is that of a node's column; None if lengths differ."""
+    lengths = {shape[-1] if shape else 1 for shape in shapes}
+    if len(lengths) > 1 or lengths == {1}:
+        return None
+    return np.concatenate([np.arange(int(np.prod(s))) % s[-1] for s in shapes])
+
+
+def _pattern(
+    conditional: ConditionalModel,
+    values: Sequence[str],
+    function: Callable[..., list[np.ndarray]],
+    columns: np.ndarray,
+) -> np.ndarray | None:
+    """Which elements meet, or None if the density is not quadratic or those of two columns meet.
+
+    Elements of different columns are moved together: with many traits that saves most gradients.
+    Were there a product of two of them, gradients elsewhere would not be what is predicted.
+    """
+    same = columns[:, None] == columns
+    turn = np.array([np.sum(columns[:i] == c) for i, c in enumerate(columns)])
     rng = np.random.default_rng(0)
-    meet = np.eye(stack.size, dtype=bool)
+    meet = np.eye(len(columns), dtype=bool)
     for point in conditional.check_points:
         conditional.refresh(point)
         base = np.concatenate([np.ravel(point[v]) for v in values])
         step = np.abs(base) + 1.0
         # Off the lines through the probes, and not at their length: a quadratic fits there too.
         others = [
-            base + sign * step * rng.uniform(0.3, 3.0, stack.size) * rng.choice([-1, 1], stack.size)
+            base + sign * step * rng.uniform(0.3, 3.0, len(base)) * rng.choice([-1, 1], len(base))
             for sign in (-1.0, 1.0)
         ] + [base - step]
         # Probes go far: what overflows there is not quadratic, and is found so.
         with np.errstate(all="ignore"):
             at_base, at_others = function(point, base), [function(point, o) for o in others]
-            columns = [function(point, base + step * e) for e in np.eye(stack.size)]
-        for m in range(len(gradients)):
-            hessian = np.stack(
-                [(c[m] - at_base[m]) / s for c, s in zip(columns, step, strict=True)], axis=1
-            )
+            probes = [function(point, base + step * (turn == t)) for t in range(turn.max() + 1)]
+        for m in range(len(at_base)):
+            images = np.stack([probe[m] - at_base[m] for probe in probes], axis=1)
+            hessian = np.where(same, images[:, turn] / step, 0.0)
             for other, at_other in zip(others, at_others, strict=True):
                 predicted = at_base[m] + hessian @ (other - base)
                 scale = np.abs(at_base[m]) + np.abs(hessian) @ np.abs(other - base)

@@ -17,11 +17,13 @@ from pymc.step_methods.state import dataclass_state
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.kernels.markers import dense_sweep
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
-from nnmm_pymc.steps.gaussian import MAX_ELEMENTS, Quadratic, gaussian_pattern
+from nnmm_pymc.steps.gaussian import Quadratic, gaussian_pattern
 from nnmm_pymc.steps.gibbs import GibbsStep
 
 __all__ = ["SelectionGibbs"]
 
+# NUTS cannot have more than this instead, as it can of weights without a spike.
+MAX_EFFECTS = 2000
 # P and h cost far more than a sweep of the effects given them.
 SWEEPS = 5
 
@@ -56,11 +58,11 @@ class SelectionGibbs(GibbsStep):
         super().__init__(vars, conditional=conditional, **kwargs)
         self.effects = self.vars[0].name
         own = conditional.effect_factors(self.effects)
-        pattern = gaussian_pattern(conditional, [self.effects], without=own)
+        pattern = gaussian_pattern(conditional, [self.effects], without=own, most=MAX_EFFECTS)
         if pattern is None:
             raise InputError(
                 f"{self.effects!r} multiplies no genotypes, and the likelihood is not Gaussian in "
-                f"it or it has more than {MAX_ELEMENTS} elements; give it another prior."
+                f"it or it has more than {MAX_EFFECTS} elements; give it another prior."
             )
         self.quadratic = Quadratic(conditional, [self.effects], pattern, without=own)
         self.parameters = conditional.compile(conditional.effect_parameters(self.effects))
