@@ -120,16 +120,16 @@ def _pattern(
         with np.errstate(all="ignore"):
             at_base, at_others = function(point, base), [function(point, o) for o in others]
             probes = [function(point, base + step * (turn == t)) for t in range(turn.max() + 1)]
-        for m in range(len(at_base)):
-            images = np.stack([probe[m] - at_base[m] for probe in probes], axis=1)
-            hessian = np.where(same, images[:, turn] / step, 0.0)
-            for other, at_other in zip(others, at_others, strict=True):
-                predicted = at_base[m] + hessian @ (other - base)
-                scale = np.abs(at_base[m]) + np.abs(hessian) @ np.abs(other - base)
-                if not np.all(np.abs(predicted - at_other[m]) <= 1e-7 * scale + 1e-300):
-                    return None
-            size = np.sqrt(np.abs(np.diag(hessian)))
-            meet |= np.abs(hessian) > _TOLERANCE * np.outer(size, size) + 1e-300
+            for m in range(len(at_base)):
+                images = np.stack([probe[m] - at_base[m] for probe in probes], axis=1)
+                hessian = np.where(same, images[:, turn] / step, 0.0)
+                for other, at_other in zip(others, at_others, strict=True):
+                    predicted = at_base[m] + hessian @ (other - base)
+                    scale = np.abs(at_base[m]) + np.abs(hessian) @ np.abs(other - base)
+                    if not np.all(np.abs(predicted - at_other[m]) <= 1e-7 * scale + 1e-300):
+                        return None
+                size = np.sqrt(np.abs(np.diag(hessian)))
+                meet |= np.abs(hessian) > _TOLERANCE * np.outer(size, size) + 1e-300
     return meet | meet.T
 
 

@@ -61,7 +61,9 @@ class PartialFunction:
     own : list of variable
         The arguments.
     gradient : bool
-        Return the gradient of the only output too, and compile where much is held.
+        Return the gradient of the only output too.
+    compiled : bool
+        Compile where much is held.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class PartialFunction:
         own: list[Any],
         *,
         gradient: bool = False,
+        compiled: bool = False,
     ):
         frontier = _frontier(outputs, own)
         held = [v.type() for v in frontier]
@@ -79,6 +82,7 @@ class PartialFunction:
         mode: Any = STEP_MODE
         if gradient:
             outputs = [*outputs, *(pt.grad(outputs[0], variable) for variable in own)]
+        if compiled:
             self.prepare(conditional.check_points[0])
             largest = max((np.size(v) for v in self.values), default=0)
             mode = "NUMBA" if largest >= WORTH_COMPILING else STEP_MODE
@@ -123,7 +127,7 @@ class HeldDensity:
             parts[conditional.values[name]] = vector[start:stop].reshape(shape)
             start = stop
         stacked = graph_replace([density], parts, strict=False)
-        self.partial = PartialFunction(conditional, stacked, [vector], gradient=True)
+        self.partial = PartialFunction(conditional, stacked, [vector], gradient=True, compiled=True)
 
     def prepare(self, point: Point) -> None:
         """Take in everything that does not move."""

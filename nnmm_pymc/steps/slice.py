@@ -41,8 +41,8 @@ def elementwise_density(conditional: ConditionalModel, value: str) -> PartialFun
     total = jacobian.sum() + pt.sum([conditional.factors[name].sum() for name in names])
     at = variable.type("at")
     function, whole = (
-        PartialFunction(conditional, [conditional.in_value(graph, value, at)], [at])
-        for graph in (density, total)
+        PartialFunction(conditional, [conditional.in_value(graph, value, at)], [at], compiled=own)
+        for graph, own in ((density, True), (total, False))
     )
     return function if _independent(conditional, value, function, whole) else None
 
