@@ -50,7 +50,7 @@ from small_models import INTERCEPT, MARKERS, VARIANCE, WEIGHTS
 
 N, P = 40, 8
 IDS, SNPS = [f"i{i}" for i in range(N)], [f"m{j}" for j in range(P)]
-WIDTH = {"omics": 6, "metabolites": 5, "first": 8, "pheno": 40}
+WIDTH = {"omics": 6, "metabolites": 5, "first": 8, "pheno": 60}
 HIDDEN = ("omics", "metabolites")
 PARENTS = {
     "full": {"omics": ["geno"], "pheno": ["omics"]},
@@ -91,7 +91,8 @@ class Replicate:
     def __init__(self, combination: str, seed: int):
         self.kind, self.activation, self.pattern = combination.split()
         self.parents = PARENTS[self.kind]
-        self.rng = np.random.default_rng(seed)
+        # Independent truths: combinations of one seed are pooled.
+        self.rng = np.random.default_rng([seed, COMBINATIONS.index(combination)])
         self.genotypes = pd.DataFrame(self.rng.binomial(2, 0.4, (N, P)).astype(float), IDS, SNPS)
         self.x = (self.genotypes - self.genotypes.mean()).to_numpy()
         self.columns = {v: [f"{v}{k}" for k in range(WIDTH[v])] for v in self.parents}
