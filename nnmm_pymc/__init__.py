@@ -44,6 +44,7 @@ from nnmm_pymc.elpd import phenotype_log_likelihood as phenotype_log_likelihood
 from nnmm_pymc.errors import InputError as InputError
 from nnmm_pymc.formula import Equation as Equation
 from nnmm_pymc.intervene import intervene as intervene
+from nnmm_pymc.io import read_connections as read_connections
 from nnmm_pymc.io import read_genotypes as read_genotypes
 from nnmm_pymc.io import read_relationship as read_relationship
 from nnmm_pymc.io import read_table as read_table

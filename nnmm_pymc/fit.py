@@ -12,7 +12,12 @@ from nnmm_pymc.description import describe, parameter_names, to_json
 from nnmm_pymc.diagnose import ConvergenceWarning, warn_if_doubtful
 from nnmm_pymc.genetic_values import genetic_values
 from nnmm_pymc.latent_alignment import align_latent_nodes
-from nnmm_pymc.marker_space import smooth_effects, to_effect_draws, to_marker_space
+from nnmm_pymc.marker_space import (
+    genetic_variances,
+    smooth_effects,
+    to_effect_draws,
+    to_marker_space,
+)
 from nnmm_pymc.sample import sample
 
 if TYPE_CHECKING:
@@ -41,7 +46,7 @@ def fit_network(network: Network, **options: Any) -> xr.DataTree:
     # Predictions need the draws of these, however many there are.
     needed = [n for n in parameter_names(described) if n in network.model.named_vars]
     smooth = smooth_effects(network)
-    needed += smooth
+    needed += [*smooth, *genetic_variances(network)]
     keep = [*options.pop("keep", ()), *needed]
     with warnings.catch_warnings():
         # Latent nodes may differ between chains until they are aligned; the verdict comes after.

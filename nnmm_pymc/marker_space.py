@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +13,10 @@ from nnmm_pymc.node_priors import is_deterministic, node_priors
 from nnmm_pymc.record import EFFECT_DRAWS_BYTES
 
 if TYPE_CHECKING:
-    from nnmm_pymc.edges import MarkerEdge
+    from nnmm_pymc.edges import MarkerEdge, Node
     from nnmm_pymc.network import Network
 
-__all__ = ["smooth_effects", "to_effect_draws", "to_marker_space"]
+__all__ = ["genetic_variances", "smooth_effects", "to_effect_draws", "to_marker_space"]
 
 
 def to_marker_space(network: Network, result: xr.DataTree, random_seed: int | None) -> None:
@@ -25,11 +26,22 @@ def to_marker_space(network: Network, result: xr.DataTree, random_seed: int | No
     of what the individuals say nothing about (`GenomicRelationship.marker_effects`).
     """
     rng = np.random.default_rng(random_seed)
+    for node, edge in _by_eigenvectors(network):
+        _replace(result, f"{node.name}_{edge.label}", edge, node.dim, rng)
+
+
+def genetic_variances(network: Network) -> list[str]:
+    """Genetic variances of which `to_marker_space` needs the draws."""
+    found = _by_eigenvectors(network)
+    return [f"{node.name}_{edge.label}_genetic_variance" for node, edge in found]
+
+
+def _by_eigenvectors(network: Network) -> Iterator[tuple[Node, MarkerEdge]]:
     for node in network.nodes:
         priors = node_priors(node, network.nodes)
         for edge in node.markers:
             if isinstance(priors[edge.label], GBLUP) and edge.relationship is not None:
-                _replace(result, f"{node.name}_{edge.label}", edge, node.dim, rng)
+                yield node, edge
 
 
 def smooth_effects(network: Network) -> list[str]:

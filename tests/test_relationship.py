@@ -92,3 +92,15 @@ def test_individuals_without_phenotypes_get_breeding_values_from_their_relatives
     gain = KINSHIP[:, seen] @ np.linalg.inv(KINSHIP[np.ix_(seen, seen)] + np.eye(3) * 0.25)
     # 1,000 thinned draws of a posterior sd of about 1.
     np.testing.assert_allclose(table[IDS], gain @ y["y"].to_numpy(), atol=0.15)
+
+
+def test_more_genetic_variances_than_are_kept_by_default(monkeypatch):
+    """Of a thousand omics marker effects need the draws of the genetic variances."""
+    monkeypatch.setattr("nnmm_pymc.record.LARGE", 2)
+    data = nn.simulate(40, 12, 4, random_seed=1)
+    network = nn.Network(
+        [nn.Layer("geno", data.genotypes), nn.Layer("omics", data.omics)],
+        nn.Equation("omics ~ 1 + geno", priors={"geno": nn.GBLUP()}),
+    )
+    result = network.fit(draws=10, tune=10, chains=1, progressbar=False, quiet=True)
+    assert set(nn.marker_effects(result)["marker"]) == set(data.genotypes.columns)
