@@ -127,3 +127,18 @@ def test_hmc_is_refused_where_it_cannot_be():
     )
     with pytest.raises(nn.InputError, match="latent='hmc' needs"):
         assign_steps(complete.model, latent="hmc")
+
+
+@pytest.mark.parametrize(
+    ("activation", "omics", "how"),
+    [("tanh", True, "latent_hmc"), ("identity", True, "latent_gibbs"), ("tanh", False, "nuts")],
+)
+def test_a_layer_that_nobody_measured_is_drawn_by_individuals(activation, omics, how):
+    data = nn.simulate(40, 10, 2, random_seed=1, missing="individuals", missing_fraction=0.9)
+    layers = [
+        nn.Layer("geno", data.genotypes),
+        nn.Layer("omics", nn.latent(2) if omics else data.omics),
+        nn.Layer("pheno", data.phenotypes),
+    ]
+    model = nn.Network(layers, ["omics ~ 1 + geno", f"y ~ 1 + {activation}(omics)"]).model
+    assert dict(assign_steps(model).rows)["omics_missing"] == how

@@ -86,7 +86,8 @@ def assign_steps(
     latent : {"auto", "gibbs", "nuts", "hmc"}
         How the missing cells of an omics layer are drawn: exactly (an identity activation only), by
         NUTS together with the weights, or by Hamiltonian moves of each individual (`LatentHMC`).
-        ``"auto"``: exactly where that can be, else by NUTS.
+        ``"auto"``: exactly where that can be, by Hamiltonian moves where nobody measured the layer
+        (more effective draws a second there), else by NUTS.
     target_accept : float
         For NUTS.
     threads : int
@@ -137,6 +138,8 @@ def assign_steps(
         steps: list[BlockedStep] = [*given, *liabilities, *markers, *randoms, *selections]
         rest = [v for v in free if v not in taken]
         fused = fused_density(conditional)
+        if latent == "auto" and fused is not None and _is_hidden(fused, rest):
+            latent = "hmc"
         if fused is not None and latent == "gibbs" and fused.network.activation != "identity":
             raise InputError(
                 f"latent='gibbs' needs an identity activation, not {fused.network.activation!r}."
@@ -187,6 +190,12 @@ def assign_steps(
     hyper = [*slices, *variances, *covariances]
     table = _rows(model, [*steps, *hyper])
     return StepPlan(CompoundStep([*steps, *hyper]), conditional, table)
+
+
+def _is_hidden(fused: FusedDensity, values: list[str]) -> bool:
+    """Whether nobody measured the layer, and no step of another kind owns any of its variables."""
+    bends = fused.network.activation != "identity"
+    return bends and not fused.seen.any() and set(fused.names) <= set(values)
 
 
 def _liability_steps(
