@@ -13,7 +13,11 @@ def correlated_noise(covariance: np.ndarray, white: np.ndarray) -> np.ndarray:
 
 
 def traits_given_others(
-    mean: np.ndarray, covariance: np.ndarray, given: np.ndarray, chosen: np.ndarray
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    given: np.ndarray,
+    chosen: np.ndarray,
+    levels: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean of all traits given some, and log density of others.
 
@@ -25,6 +29,8 @@ def traits_given_others(
         Of the residuals.
     given, chosen : (individual, trait) arrays
         Known traits, and those whose density is wanted; NaN for others.
+    levels : (draw, individual, trait) array, optional
+        Variances of independent effects of levels that are not known.
 
     Returns
     -------
@@ -33,16 +39,19 @@ def traits_given_others(
         Jointly of the chosen traits of an individual.
     """
     mean, density = mean.copy(), np.zeros(mean.shape[:2])
+    levels = np.zeros(mean.shape) if levels is None else levels
     state = (~np.isnan(given)) + 2 * (~np.isnan(chosen))
-    kinds, which = np.unique(state, axis=0, return_inverse=True)
-    for k, kind in enumerate(kinds):
+    # The variances of two individuals are the same in all draws, or in none.
+    kinds, which = np.unique(np.hstack([state, levels[0]]), axis=0, return_inverse=True)
+    for k, kind in enumerate(kinds[:, : state.shape[1]]):
         rows = np.flatnonzero(which.ravel() == k)
         known, wanted = np.flatnonzero(kind == 1), np.flatnonzero(kind == 2)
-        cross = covariance[:, known]
+        total = covariance + np.eye(state.shape[1]) * levels[:, rows[:1]]
+        cross = total[:, known]
         slopes = np.linalg.solve(cross[:, :, known], cross)
         away = given[np.ix_(rows, known)] - mean[:, rows][..., known]
         mean[:, rows] += away @ slopes
-        left = covariance - cross.swapaxes(1, 2) @ slopes
+        left = total - cross.swapaxes(1, 2) @ slopes
         error = chosen[np.ix_(rows, wanted)] - mean[:, rows][..., wanted]
         spread = left[:, wanted][:, :, wanted]
         square = np.sum(error * np.linalg.solve(spread, error.swapaxes(1, 2)).swapaxes(1, 2), -1)

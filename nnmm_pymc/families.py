@@ -119,7 +119,7 @@ def check_family(node: Node) -> None:
 
 
 def check_correlated(node: Node) -> None:
-    """Refuse correlated residuals where traits do not meet in one row of an individual.
+    """Refuse correlated residuals where they have no covariance matrix of their own.
 
     Raises
     ------
@@ -133,13 +133,8 @@ def check_correlated(node: Node) -> None:
         raise InputError(f"{where}: there is one column only; leave it out.")
     if equation.family != "gaussian" or not node.terminal or node.hidden:
         raise InputError(f"{where}: it is for Gaussian traits that nothing depends on.")
-    if node.records is not None or equation.weights is not None:
-        raise InputError(f"{where}: it needs one row for each individual, without weights.")
-    if node.random:
-        raise InputError(
-            f"{where}: random effects such as {node.random[0].label!r} cannot be drawn beside it; "
-            "leave out one of the two."
-        )
+    if equation.weights is not None:
+        raise InputError(f"{where}: the covariance of a row has no weights; leave them out.")
 
 
 def check_tails(node: Node) -> None:

@@ -132,10 +132,10 @@ class Equation:
         Of the family ``"censored"``: columns between which a value lies that is missing on the
         left; one that is missing is no bound.
     residual : {"independent", "correlated"}
-        Whether residuals of the columns correlate within an individual: then their covariance
-        matrix is unknown, with a prior ``"residual_covariance"``, and whatever traits an individual
-        has say something of those it lacks. For Gaussian traits that nothing depends on, one row
-        for each individual, without random effects.
+        Whether residuals of the columns correlate within a row, of an individual or a record: then
+        their covariance matrix is unknown, with a prior ``"residual_covariance"``, and whatever
+        traits a row has say something of those it lacks. For Gaussian traits that nothing depends
+        on, without weights; random effects on different traits are independent.
 
     Examples
     --------

@@ -103,7 +103,7 @@ def _correlated(
         names = [node.columns[c] for c in columns]
         name = f"{node.name}_observed_{'+'.join(names)}"
         dims = (f"{name}_individual", f"{name}_{node.dim}")
-        model.add_coords({dims[0]: list(individuals[rows]), dims[1]: names})
+        model.add_coords({dims[0]: list(node.row_names(individuals)[rows]), dims[1]: names})
         own = covariance[columns][:, columns]
         observed = node.observed[np.ix_(rows, columns)]
         pm.MvNormal(name, mean[rows][:, columns], own, observed=observed, dims=dims)

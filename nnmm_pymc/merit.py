@@ -41,6 +41,7 @@ from nnmm_pymc.level_draws import level_means, level_spread, member_positions
 __all__ = [
     "Batch",
     "NodeMoments",
+    "level_variance",
     "merit_draws",
     "node_moments",
     "noise_variance",
@@ -170,10 +171,21 @@ def noise_variance(
     The residual's, and that of random effects of levels that are not known.
     """
     value = batch.parameters[node.residual_variance]
-    variance = np.zeros((len(value), n, len(node.columns))) + value.reshape(len(value), 1, -1)
+    residual = np.zeros((len(value), n, len(node.columns))) + value.reshape(len(value), 1, -1)
+    return level_variance(node, batch, residual, designs)
+
+
+def level_variance(
+    node: NodeDescription,
+    batch: Batch,
+    residual: np.ndarray,
+    designs: Mapping[str, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Variance (draw, individual, column) with that of random effects of unknown levels added."""
+    variance, n = residual.copy(), residual.shape[1]
     for name, random in node.random.items():
         if not random.genetic:
-            own = batch.parameters[random.variance].reshape(len(value), 1, -1)
+            own = batch.parameters[random.variance].reshape(len(variance), 1, -1)
             variance += own * level_spread(random, n, (designs or {}).get(name))
     return variance
 
@@ -348,7 +360,10 @@ def phenotype_draws(
         if node.residual_covariance is None:
             value = mean + np.sqrt(variance) * white
         else:
+            levels = level_variance(node, batch, np.zeros(mean.shape), designs)
             value = mean + correlated_noise(batch.parameters[node.residual_covariance], white)
+            if levels.any():
+                value += np.sqrt(levels) * rng.standard_normal(mean.shape)
         if node.name in observed:
             value = np.where(np.isnan(observed[node.name]), value, observed[node.name])
         values[node.name] = value

@@ -23,7 +23,7 @@ from nnmm_pymc.description import NodeDescription
 from nnmm_pymc.edges import Node
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.level_draws import edge_levels
-from nnmm_pymc.merit import Batch, node_moments, noise_variance, phenotype_draws
+from nnmm_pymc.merit import Batch, level_variance, node_moments, noise_variance, phenotype_draws
 
 __all__ = ["Cells", "predictive"]
 
@@ -166,7 +166,9 @@ def _exact(
     for name, mean in means.items():
         if name in covariances:
             own = batch.parameters[covariances[name]]
-            data = cells.given[name], cells.chosen[name]
+            node = next(n for n in nodes if n.name == name)
+            levels = level_variance(node, batch, np.zeros(mean.shape), cells.designs)
+            data = cells.given[name], cells.chosen[name], levels
             means[name], log_density = traits_given_others(mean, own, *data)
             density += log_density
         else:

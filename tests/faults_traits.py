@@ -105,4 +105,19 @@ TRAIT_FAULTS = [
         "+ 0.0 * scale",
         "joint ridge",
     ),
+    # ---- random effects on traits whose residuals correlate
+    Fault(
+        "coupled effects: residuals of the other traits ignored",
+        "steps.coupled_effects:CoupledRandomEffectGibbs._slopes",
+        'np.einsum("its,si->it", own, residual)',
+        'np.einsum("itt,ti->it", own, residual)',
+        "coupled",
+    ),
+    Fault(
+        "coupled effects scaled without the other traits",
+        "steps.coupled_effects:CoupledRandomEffectGibbs.move_scale",
+        "float(added @ pull[:, trait])",
+        "float(added**2 @ weight[:, trait])",
+        "coupled",
+    ),
 ]

@@ -150,6 +150,23 @@ def traits_network(prior: Any, residual: str = "correlated") -> nn.Network:
     )
 
 
+def coupled_network(repeated: bool = False) -> nn.Network:
+    """Pedigree and herds act on two traits whose residuals correlate; some are missing."""
+    own = relatives_network(repeated)
+    pheno = next(layer for layer in own.layers if layer.name == "pheno").data
+    herds = pheno.assign(herd=[f"h{k % 3}" for k in range(len(pheno))])
+    given = own.equations[0].priors
+    priors = {k: v for k, v in given.items() if k != "residual_variance"}
+    priors |= {
+        "1|herd": nn.Prior("InverseGamma", alpha=4.0, beta=1.5),
+        "residual_covariance": nn.HalfTCovariance(scale=[0.7, 1.0], df=4.0),
+    }
+    right = own.equations[0].formula.split("~")[1]
+    equation = nn.Equation(f"y0 + y1 ~ {right} + (1|herd)", priors=priors, residual="correlated")
+    ped = next(layer for layer in own.layers if layer.name == "ped")
+    return nn.Network([ped, nn.Layer("pheno", herds, individual="cow")], equation)
+
+
 def own_model() -> pm.Model:
     """Hyper-parameters of a user's own: slice updates, a trajectory, gammas, a Dirichlet."""
     dosages, _, traits = tables(missing=False)
@@ -228,6 +245,7 @@ MODELS: dict[str, Callable[[], tuple[Any, str]]] = {
         traits_network({"y0": MARKERS["BayesR"], "y1": MARKERS["BayesC"]}),
         "auto",
     ),
+    "coupled": lambda: (coupled_network(repeated=True), "auto"),
     "own": lambda: (own_model(), "auto"),
     "slices": lambda: (scale_model(), "auto"),
 }

@@ -26,6 +26,12 @@ KINDS = {
     "relatives": {"random_effect_gibbs", "gaussian_gibbs", "conjugate_gibbs"},
     "animal": {"random_effect_gibbs", "gaussian_gibbs", "conjugate_gibbs"},
     "joint": {"joint_marker_gibbs", "covariance_gibbs", "gaussian_gibbs", "conjugate_gibbs"},
+    "coupled": {
+        "coupled_random_effect_gibbs",
+        "covariance_gibbs",
+        "gaussian_gibbs",
+        "conjugate_gibbs",
+    },
     "correlated": {"joint_marker_gibbs", "covariance_gibbs", "gaussian_gibbs", "conjugate_gibbs"},
 }
 

@@ -19,6 +19,7 @@ from nnmm_pymc.checks.joint_effects import (
 )
 from nnmm_pymc.checks.liability import liability_misfits
 from nnmm_pymc.checks.random_effects import (
+    coupled_effect_misfits,
     random_effect_misfits,
     random_scale_misfits,
     shift_misfits,
@@ -29,6 +30,7 @@ from nnmm_pymc.checks.trajectories import latent_hmc_misfits, nuts_misfits
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import Point
 from nnmm_pymc.steps.conjugate import ConjugateGibbs
+from nnmm_pymc.steps.coupled_effects import CoupledRandomEffectGibbs
 from nnmm_pymc.steps.covariance import CovarianceGibbs
 from nnmm_pymc.steps.gaussian import GaussianGibbs
 from nnmm_pymc.steps.joint_markers import JointMarkerGibbs
@@ -55,6 +57,7 @@ MISFITS: dict[type, Callable[[Any, State], Iterator[tuple[str, float]]]] = {
     JointMarkerGibbs: joint_marker_misfits,
     CovarianceGibbs: covariance_misfits,
     RandomEffectGibbs: random_effect_misfits,
+    CoupledRandomEffectGibbs: coupled_effect_misfits,
     RelativesGibbs: random_effect_misfits,
     SelectionGibbs: selection_misfits,
     ConjugateGibbs: conjugate_misfits,

@@ -13,10 +13,18 @@ from nnmm_pymc.checks.gaussian import MOVES, noise_misfits
 from nnmm_pymc.checks.numbers import Given, standing_in
 from nnmm_pymc.checks.reference import State
 from nnmm_pymc.kernels.scale import log_density
+from nnmm_pymc.steps.coupled_effects import CoupledRandomEffectGibbs
 from nnmm_pymc.steps.random_effects import RandomEffectGibbs
 from nnmm_pymc.steps.relatives import RelativesGibbs
+from nnmm_pymc.steps.scale import ScaleMove
 
-__all__ = ["draws_only", "random_effect_misfits", "random_scale_misfits", "shift_misfits"]
+__all__ = [
+    "coupled_effect_misfits",
+    "draws_only",
+    "random_effect_misfits",
+    "random_scale_misfits",
+    "shift_misfits",
+]
 
 
 @contextmanager
@@ -59,6 +67,39 @@ class _Numbers:
         return given.reshape(size)
 
 
+def coupled_effect_misfits(
+    step: CoupledRandomEffectGibbs, state: State
+) -> Iterator[tuple[str, float]]:
+    """Draws of the effects on one trait after the other, each given those on the others."""
+    for trait in range(state.point[step.term.effects].shape[1]):
+        one: Any = _OneTrait(step, trait)
+        yield from random_effect_misfits(one, state)
+
+
+class _OneTrait:
+    """A step that draws the effects on one trait, without the moves that follow."""
+
+    scale = shift = None
+
+    def __init__(self, step: CoupledRandomEffectGibbs, trait: int):
+        self.step_of_all, self.trait, self.vars = step, trait, step.vars
+        self.precision, self.direct = step.precision, step.direct
+
+    @property
+    def rng(self) -> Any:
+        return self.step_of_all.rng
+
+    @rng.setter
+    def rng(self, rng: Any) -> None:
+        self.step_of_all.rng = rng
+
+    def step(self, point: Any) -> tuple[Any, list[Any]]:
+        self.step_of_all.conditional.refresh(point)
+        point = point.copy()
+        self.step_of_all.draw_trait(point, self.trait)
+        return point, []
+
+
 def _perturbed_misfits(step: Any, state: State) -> Iterator[tuple[str, float]]:
     """A draw m + A e with more numbers e than effects: its covariance is AA'."""
     names = [v.name for v in step.vars]
@@ -75,20 +116,33 @@ def _perturbed_misfits(step: Any, state: State) -> Iterator[tuple[str, float]]:
 
     mean, size = drawn(np.zeros(0))
     matrix = np.stack([drawn(unit)[0] - mean for unit in np.eye(size)], axis=1)
+    moves = np.any(matrix != 0.0, axis=1)
+    covariance = matrix[moves] @ matrix[moves].T
     start = replace(state, point=state.point | effects(mean))
     for _ in range(MOVES):
         new, _ = drawn(state.rng.normal(size=size))
-        away = new - mean
-        density = -0.5 * away @ np.linalg.solve(matrix @ matrix.T, away)
+        away = (new - mean)[moves]
+        density = -0.5 * away @ np.linalg.solve(covariance, away)
         misfit = start.change(effects(new)).misfit(float(density))
         yield from ((name, misfit) for name in names)
 
 
 class _NoteScale:
-    """Stands in for the scale move: notes the likelihood's coefficients, and moves nothing."""
+    """Stands in for the scale move: notes the likelihood's coefficients, and moves nothing.
+
+    Those of all responses at once, or one after the other (`responses`).
+    """
+
+    def __init__(self, scale: ScaleMove):
+        self.responses = scale.responses
+        self.noted: list[tuple[Any, Any, Any]] = []
 
     def move(self, point: Any, quadratic: Any, linear: Any, rng: Any) -> float:
-        self.quadratic, self.linear = np.array(quadratic), np.array(linear)
+        self.noted.append((..., np.array(quadratic), np.array(linear)))
+        return 1.0
+
+    def move_one(self, point: Any, response: int, slopes: Any, rng: Any) -> float:
+        self.noted.append((response, *slopes))
         return 1.0
 
 
@@ -102,14 +156,21 @@ def random_scale_misfits(
 
 
 def _scale_misfits(step: Any, part: Any, state: State) -> Iterator[tuple[str, float]]:
-    name, variance = part.term.effects, part.scale.variance
-    note, known = _NoteScale(), part.scale.known
+    note = _NoteScale(part.scale)
     with draws_only(step), standing_in(part, "scale", note):
         start = replace(state, point=step.step(state.point)[0])
+    for chosen, quadratic, linear in note.noted:
+        yield from _line_misfits(part, start, chosen, quadratic, linear)
+
+
+def _line_misfits(
+    part: Any, start: State, chosen: Any, quadratic: Any, linear: Any
+) -> Iterator[tuple[str, float]]:
+    """Along the line on which the variances of the chosen responses move."""
+    name, variance, known = part.term.effects, part.scale.variance, part.scale.known
     here = np.asarray(start.point[variance])
-    shared = here.size == 1
-    sums = (a.sum() if shared else a for a in (note.quadratic, note.linear))
-    quadratic, linear = (np.reshape(a, here.shape) for a in sums)
+    sums = (a.sum() if here.size == 1 else a for a in map(np.asarray, (quadratic, linear)))
+    quadratic, linear = (np.broadcast_to(a, here.shape) for a in sums)
 
     def density(at: np.ndarray) -> np.ndarray:
         if known is None:
@@ -120,7 +181,8 @@ def _scale_misfits(step: Any, part: Any, state: State) -> Iterator[tuple[str, fl
         return log_density(at, here, known[0], known[1], linear - falling, quadratic + falling)
 
     for _ in range(MOVES):
-        there = here + state.rng.normal(0.0, 0.5, here.shape)
+        there = here.copy()
+        there[chosen] += start.rng.normal(0.0, 0.5, here[chosen].shape)
         implied = np.sum(density(there) - density(here))
         effects = start.point[name] * np.exp(0.5 * (there - here))
         change = start.change({variance: there, name: effects})

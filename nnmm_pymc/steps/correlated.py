@@ -9,7 +9,7 @@ What is read is compared with the model's own gradient before it is used.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from pytensor.tensor.random.basic import MvNormalRV
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.linear import read_residuals, read_spread
 from nnmm_pymc.steps.normals import cells_of, gradients_at_values, normal_residuals
-from nnmm_pymc.steps.terms import MarkerTerm
+from nnmm_pymc.steps.terms import HeldTerm
 
 __all__ = ["CorrelatedReader", "find_correlated", "is_multivariate", "multivariate_residual"]
 
@@ -58,6 +58,7 @@ class CorrelatedReader:
         Omega of every group at a point, (G, T, T).
     group : (individual,) array of int
     shape : (T, n)
+    dtype : of the residuals
     """
 
     read: Callable[[Point], list[np.ndarray]]
@@ -65,24 +66,29 @@ class CorrelatedReader:
     precisions: Callable[[Point], np.ndarray]
     group: np.ndarray
     shape: tuple[int, int]
+    dtype: Any = np.float32
 
     def __call__(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
-        """Residuals, (T, n) float32 and 0 where there are none, and Omega."""
-        residual = np.zeros(self.shape, np.float32)
+        """Residuals, (T, n) and 0 where there are none, and Omega."""
+        residual = np.zeros(self.shape, self.dtype)
         for place, value in zip(self.places, self.read(point), strict=True):
             residual.reshape(-1)[place] = value
         return residual, self.precisions(point)
 
 
-def find_correlated(conditional: ConditionalModel, term: MarkerTerm) -> CorrelatedReader | None:
-    """Reader of what a genetic value of several traits stands in the mean of, or None."""
+def find_correlated(
+    conditional: ConditionalModel, term: HeldTerm, dtype: Any = np.float32
+) -> CorrelatedReader | None:
+    """Reader of what a held value of several traits stands in the mean of, or None."""
     names = conditional.factors_of(term.held)
     shape = term.held.get_value(borrow=True).shape
     if len(shape) != 2 or not names:
         return None
     make = _correlated if is_multivariate(conditional, names[0]) else _independent
     found = make(conditional, term, names, shape)
-    return found if found is not None and _reads_gradient(conditional, term, found) else None
+    if found is None or not _reads_gradient(conditional, term, found):
+        return None
+    return replace(found, dtype=dtype)
 
 
 def _correlated(conditional, term, names: list[str], shape) -> CorrelatedReader | None:
@@ -153,7 +159,7 @@ def _places(cells: list[np.ndarray], shape: tuple[int, int]) -> list[np.ndarray]
     return [c % n_traits * n + c // n_traits for c in cells]
 
 
-def _reads_gradient(conditional: ConditionalModel, term: MarkerTerm, reader) -> bool:
+def _reads_gradient(conditional: ConditionalModel, term: HeldTerm, reader) -> bool:
     """Whether Omega times the residuals is the gradient of the model, here and elsewhere."""
     agree = True
     for point, wanted in gradients_at_values(conditional, term):

@@ -72,14 +72,14 @@ class RandomEffectGibbs(GibbsStep):
         if len(self.vars) != 1 or not terms:
             raise InputError("RandomEffectGibbs draws one RandomEffects variable; one for each.")
         self.term: RandomTerm = terms[0]
-        cells = find_cells(self.conditional, self.term)
+        cells = self._find_cells()
         if cells is None:
             raise InputError(
                 f"The likelihood of {self.conditional.factors_of(self.term.held)} is not Gaussian "
                 f"and independent between individuals given {self.term.value!r}, which the Gibbs "
                 "update of random effects needs."
             )
-        self.cells = cells
+        self.cells: Any = cells
         rv = self.conditional.rvs[name]
         self.precision = rv.owner.op.precision
         variance = rv.owner.inputs[2]
@@ -99,6 +99,10 @@ class RandomEffectGibbs(GibbsStep):
         matrix = None if self.precision is None else self.precision.matrix
         self.shift = find_shift(self.conditional, self.term, matrix)
 
+    def _find_cells(self) -> Any:
+        """Reader of residuals and precisions at a point, or None."""
+        return find_cells(self.conditional, self.term)
+
     def _fills_in_little(self) -> bool:
         assert self.precision is not None
         if self.precision.n > FEW_ELEMENTS:
@@ -113,23 +117,28 @@ class RandomEffectGibbs(GibbsStep):
 
     def sums(self, point, residual, weight) -> tuple[np.ndarray, np.ndarray]:
         """D and Z'Wr + D u_0 of the module's formula, (level, response)."""
+        return self.summed(self.matrix_of(point), weight, weight * residual)
+
+    def matrix_of(self, point) -> np.ndarray:
+        """The effects at a point, (level, response)."""
+        return point[self.term.effects].reshape(self.term.levels.n_levels, -1)
+
+    def summed(self, old, weight, pull) -> tuple[np.ndarray, np.ndarray]:
+        """`sums` of W and W r, (individual, response), at the effects `old`."""
         levels = self.term.levels
-        old = point[self.term.effects].reshape(levels.n_levels, -1)
-        weighted = weight * levels.multiplier[:, None]
         diagonal, linear = np.empty(old.shape), np.empty(old.shape)
         # Those without a level are counted behind the last one.
         index, length = np.where(levels.index < 0, len(old), levels.index), len(old) + 1
         for c in range(old.shape[1]):
-            own = weighted[:, c]
-            diagonal[:, c] = np.bincount(index, own * levels.multiplier, length)[:-1]
-            linear[:, c] = np.bincount(index, own * residual[:, c], length)[:-1]
+            diagonal[:, c] = np.bincount(index, weight[:, c] * levels.multiplier**2, length)[:-1]
+            linear[:, c] = np.bincount(index, pull[:, c] * levels.multiplier, length)[:-1]
         return diagonal, linear + diagonal * old
 
     def step(self, point):
         self.conditional.refresh(point)
         residual, weight = self.cells(point)
         before, variance = self.term.held.get_value(), self.variance(point)[0]
-        draw = self.drawn(point, *self.sums(point, residual, weight), variance)
+        draw = self.drawn(*self.sums(point, residual, weight), variance, self.matrix_of(point))
         point = point.copy()
         value = self.put(point, draw)
         self.move(point, residual + (before - value).reshape(residual.shape), weight)
@@ -144,26 +153,29 @@ class RandomEffectGibbs(GibbsStep):
 
     def move(self, point, residual, weight) -> None:
         """The moves with a variance and an intercept, in place."""
-        draw = point[self.term.effects].reshape(self.term.levels.n_levels, -1)
+        draw = self.matrix_of(point)
         if self.scale is not None:
             added = self.term.held.get_value().reshape(residual.shape)
             quadratic = np.einsum("ik,ik,ik->k", weight, added, added)
             linear = np.einsum("ik,ik,ik->k", weight, added, residual)
             draw = draw * self.scale.move(point, quadratic, linear, self.rng)
-        if self.shift is not None:
-            step = self.shift.draw(point, draw, self.variance(point)[0], self.rng)
-            draw = draw - step
-            name = self.shift.intercept
-            point[name] = point[name] + step.reshape(np.shape(point[name]))
-        self.put(point, draw)
+        self.put(point, self.shifted(point, draw))
 
-    def drawn(self, point, diagonal, linear, variance) -> np.ndarray:
-        """Effects, (level, response), given D and Z'Wr + D u_0."""
+    def shifted(self, point, draw: np.ndarray) -> np.ndarray:
+        """Effects after the move with an intercept, which is put into the point."""
+        if self.shift is None:
+            return draw
+        step = self.shift.draw(point, draw, self.variance(point)[0], self.rng)
+        name = self.shift.intercept
+        point[name] = point[name] + step.reshape(np.shape(point[name]))
+        return draw - step
+
+    def drawn(self, diagonal, linear, variance, start) -> np.ndarray:
+        """Effects, (level, response), given D and Z'Wr + D u_0; solved for from `start`."""
         if self.precision is None:
             own = diagonal + 1.0 / variance
             return (linear + np.sqrt(own) * self.rng.standard_normal(linear.shape)) / own
         draw = np.empty(linear.shape)
-        start = point[self.term.effects].reshape(linear.shape)
         for c in range(linear.shape[1]):
             column = (diagonal[:, c], linear[:, c], variance[0, c], start[:, c])
             draw[:, c] = self._factored(*column) if self.direct else self._solved(*column)

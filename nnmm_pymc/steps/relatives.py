@@ -14,6 +14,8 @@ import numpy as np
 
 from nnmm_pymc.steps.collapsed import Collapsed
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
+from nnmm_pymc.steps.correlated import is_multivariate
+from nnmm_pymc.steps.coupled_effects import CoupledRandomEffectGibbs
 from nnmm_pymc.steps.gibbs import GibbsStep
 from nnmm_pymc.steps.random_effects import RandomEffectGibbs
 from nnmm_pymc.steps.shares import find_trade
@@ -107,7 +109,8 @@ class RelativesGibbs(GibbsStep):
         """Effects of the outer term, (level, response)."""
         diagonal = np.stack([at.diagonal for at in collapsed], axis=1)
         linear = np.stack([at.linear for at in collapsed], axis=1)
-        return self.outer.drawn(point, diagonal, linear, self.outer.variance(point)[0])
+        variance = self.outer.variance(point)[0]
+        return self.outer.drawn(diagonal, linear, variance, self.outer.matrix_of(point))
 
     @property
     def parts(self) -> list[RandomEffectGibbs]:
@@ -155,11 +158,14 @@ def random_effect_steps(
     conditional: ConditionalModel, free: Sequence[str]
 ) -> list[RandomEffectGibbs | RelativesGibbs]:
     """Steps of all random effects among some variables, each with that nested in it if there is."""
-    plain = [
-        RandomEffectGibbs([conditional.model_value(t.effects)], conditional=conditional)
-        for t in conditional.random_terms
-        if t.effects in free
-    ]
+    plain, coupled = list[RandomEffectGibbs](), list[RandomEffectGibbs]()
+    for term in conditional.random_terms:
+        if term.effects in free:
+            joint = any(is_multivariate(conditional, n) for n in conditional.factors_of(term.held))
+            kind, kept = (
+                (CoupledRandomEffectGibbs, coupled) if joint else (RandomEffectGibbs, plain)
+            )
+            kept.append(kind([conditional.model_value(term.effects)], conditional=conditional))
     outers = [s for s in plain if s.precision is not None and _adds_as_it_is(s)]
     nested = _nested_pairs(outers, [s for s in plain if s.precision is None])
     found: list[RandomEffectGibbs | RelativesGibbs] = []
@@ -171,7 +177,7 @@ def random_effect_steps(
         if inner is not None or step.trade is not None:
             plain = [p for p in plain if p is not outer and p is not inner]
             found.append(step)
-    return [*found, *plain]
+    return [*found, *plain, *coupled]
 
 
 def _nested_pairs(

@@ -92,6 +92,27 @@ class ScaleMove:
 
         return slice_sample(start, log_density, rng)
 
+    @property
+    def responses(self) -> list[int]:
+        """Which have a variance of their own: all, or none."""
+        size = int(np.prod(self.shape))
+        return list(range(size)) if size > 1 else []
+
+    def move_one(
+        self, point: Point, response: int, slopes: tuple[float, float], rng: np.random.Generator
+    ) -> float:
+        """`move` of the variance of one response, the others held, by A and B of its own.
+
+        What is drawn for the others beside it is put aside: they are independent given the rest.
+        """
+        start = np.array(point[self.variance])
+        quadratic, linear = (np.full(self.shape, value) for value in slopes)
+        drawn = self.draw(point, quadratic, linear, rng)
+        new = start.copy()
+        new.flat[response] = drawn.flat[response]
+        point[self.variance] = new
+        return float(np.exp(0.5 * (new.flat[response] - start.flat[response])))
+
     def move(
         self, point: Point, quadratic: np.ndarray, linear: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:

@@ -22,6 +22,7 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.basic import NormalRV
 
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
+from nnmm_pymc.steps.correlated import is_multivariate, multivariate_residual
 from nnmm_pymc.steps.normals import normal_residuals
 from nnmm_pymc.steps.terms import RandomTerm
 
@@ -90,10 +91,14 @@ def find_shift(conditional: ConditionalModel, term: RandomTerm, matrix: Any) -> 
 
 def _adds_the_same(conditional: ConditionalModel, term: RandomTerm, value: str) -> bool:
     """Whether a step of a variable and of all effects change every residual alike."""
-    normals = normal_residuals(conditional, conditional.factors_of(term.held))
-    if not normals:
+    names = conditional.factors_of(term.held)
+    if all(is_multivariate(conditional, name) for name in names):
+        found: Any = [multivariate_residual(conditional, name) for name in names]
+    else:
+        found = normal_residuals(conditional, names)
+    if not found:
         return False
-    read = conditional.compile([e for e, _ in normals], mode=QUICK_MODE)
+    read = conditional.compile([e for e, _ in found], mode=QUICK_MODE)
     keep, same = term.held.get_value(), True
     for point in conditional.check_points:
         conditional.refresh(point)
