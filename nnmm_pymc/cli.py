@@ -38,6 +38,7 @@ from nnmm_pymc.formula import ACTIVATIONS, FAMILIES
 from nnmm_pymc.io import read_genotypes, read_table
 from nnmm_pymc.io.pedigrees import read_pedigree
 from nnmm_pymc.io.records import read_records
+from nnmm_pymc.level_effects import level_effects
 from nnmm_pymc.prediction import overlap, predict_network
 from nnmm_pymc.registry import list_models, load_model
 from nnmm_pymc.summarise import breeding_values, heritability, marker_effects
@@ -137,11 +138,17 @@ def fit_command(
     ] = None,
     covariates: Annotated[
         str | None,
-        typer.Option(help="Columns of the phenotypes that enter the traits, by commas."),
+        typer.Option(
+            help="Columns of the phenotypes that enter the traits, by commas; C(herd) makes a "
+            "factor of a column of numbers."
+        ),
     ] = None,
     random: Annotated[
         str | None,
-        typer.Option(help="Columns whose levels (herds, litters) have random effects, by commas."),
+        typer.Option(
+            help="Columns whose levels (herds, litters) have random effects on the traits, by "
+            "commas."
+        ),
     ] = None,
     family: Annotated[
         str | None, typer.Option(help=f"Of the traits: {', '.join(FAMILIES)}; gaussian if absent.")
@@ -149,6 +156,13 @@ def fit_command(
     weights: Annotated[
         str | None, typer.Option(help="Column with the known weights of the records.")
     ] = None,
+    bounds: Annotated[
+        str | None,
+        typer.Option(help="Columns, LOWER,UPPER, between which censored values lie."),
+    ] = None,
+    correlated: Annotated[
+        bool, typer.Option("--correlated", help="Let the residuals of the traits correlate.")
+    ] = False,
     individual: Annotated[
         str | None,
         typer.Option(help="Column that says whose a record is, where individuals have several."),
@@ -184,7 +198,8 @@ def fit_command(
     _check_checkpoint(checkpoint, resume)
     own = {"--activation": activation, "--prior": prior, "--covariates": covariates}
     own |= {"--random": random, "--family": family, "--weights": weights}
-    check_values(model, {**own, "--direct": direct})
+    own |= {"--bounds": bounds}
+    check_values(model, {**own, "--direct": direct, "--correlated": correlated})
     curved = {f"--activation {activation}": activation not in (None, "identity")}
     _check_needs("omics", omics, {**curved, "--direct": direct, "--omics-columns": omics_columns})
     _check_needs("genotypes", genotypes, {"--prior": prior, "--single-step": single_step})
@@ -213,6 +228,8 @@ def fit_command(
             direct=direct,
             family=family or "gaussian",
             weights=weights,
+            bounds=_pair(bounds, family),
+            correlated=correlated,
         )
         if not chosen:
             others = {*options.used, *([individual] if individual else [])}
@@ -285,6 +302,16 @@ def models_command(
         print(f"{model.name:<22}{model.summary}")
 
 
+def _pair(bounds: str | None, family: str | None) -> tuple[str, str] | None:
+    """The two columns of --bounds."""
+    columns = split(bounds)
+    if (len(columns) == 2) is not (family == "censored") or len(columns) not in (0, 2):
+        raise InputError(
+            "--family censored, and no other, needs two columns: --bounds LOWER,UPPER."
+        )
+    return (columns[0], columns[1]) if columns else None
+
+
 def _check_needs(option: str, given: Path | None, others: Mapping[str, Any]) -> None:
     """Refuse options that are about a file that is not given."""
     for other, value in others.items():
@@ -338,11 +365,12 @@ def _write(result: xr.DataTree, out: Path) -> None:
         "marker_effects": marker_effects,
         "heritability": heritability,
         "variance_components": variance_components,
+        "level_effects": level_effects,
         "weights": weight_table,
     }
     tables = {}
     for name, make in makers.items():
-        # A model without markers has no marker effects, one without a pedigree or markers no EBV.
+        # Models without markers or random effects have no effects, without a pedigree too no EBV.
         with contextlib.suppress(InputError):
             tables[name] = make(result)
     for name, table in tables.items():

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nnmm_pymc.alphabet import MarkerPrior
+from nnmm_pymc.alphabet import JointPrior, MarkerPrior
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import ACTIVATIONS, FAMILIES, Equation
 from nnmm_pymc.model_file import MARKER_PRIORS
@@ -36,6 +36,10 @@ class EquationOptions:
         Whether markers act on the traits too where there are omics.
     family : str
     weights : str, optional
+    bounds : (str, str), optional
+        Columns between which censored values lie.
+    correlated : bool
+        Whether the residuals of the traits correlate.
     """
 
     traits: Sequence[str]
@@ -47,14 +51,19 @@ class EquationOptions:
     direct: bool
     family: str
     weights: str | None
+    bounds: tuple[str, str] | None
+    correlated: bool
 
     @property
     def used(self) -> set[str]:
         """Columns of the phenotypes that are no traits."""
-        return {*self.covariates, *self.random, *([self.weights] if self.weights else [])}
+        weights = [self.weights] if self.weights else []
+        terms = [term for c in self.covariates for term in Equation(f"y ~ {c}").terms]
+        covariates = [name for term in terms for name in term.names]
+        return {*covariates, *self.random, *weights, *(self.bounds or ())}
 
     def description(self) -> NetworkDescription:
-        """The equation of the omics, if there are any, and one for each trait.
+        """The equation of the omics, if there are any, and one for each trait or for all.
 
         Raises
         ------
@@ -81,10 +90,17 @@ class EquationOptions:
                 "--covariates."
             )
         acting = priors if "geno" in inherited else {}
-        for trait in self.traits:
-            formula = f"{trait} ~ {' + '.join(terms)}"
+        together = self.correlated or (acting and isinstance(self.markers, JointPrior))
+        for left in [" + ".join(self.traits)] if together else self.traits:
             equations.append(
-                Equation(formula, priors=acting, family=self.family, weights=self.weights)
+                Equation(
+                    f"{left} ~ {' + '.join(terms)}",
+                    priors=acting,
+                    family=self.family,
+                    weights=self.weights,
+                    bounds=self.bounds,
+                    residual="correlated" if self.correlated else "independent",
+                )
             )
         return NetworkDescription("Equations", "from the options", (), tuple(equations))
 

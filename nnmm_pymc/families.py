@@ -53,14 +53,16 @@ def code_values(node: Node, layers: Mapping[str, Any], individuals: pd.Index) ->
         Values are none of the family, or bounds are missing or the wrong way round.
     """
     family, values = node.equation.family, node.observed
-    known = values[~np.isnan(values)]
+    known = ~np.isnan(values)
     where = f"Equation {node.equation.formula!r}, family {family!r}"
-    if family == "bernoulli" and not np.isin(known, (0.0, 1.0)).all():
-        raise InputError(f"{where}: values must be 0 or 1, not {_first(known, (0.0, 1.0))}.")
-    if family in COUNTS and not ((known >= 0) & (known == np.round(known))).all():
-        raise InputError(f"{where}: values must be counts 0, 1, 2, ...; correct the column.")
+    if family == "bernoulli":
+        odd = known & ~np.isin(values, (0.0, 1.0))
+        _refuse(odd, node, individuals, f"{where}: values must be 0 or 1")
+    if family in COUNTS:
+        odd = known & ((values < 0) | (values != np.round(values)))
+        _refuse(odd, node, individuals, f"{where}: values must be counts 0, 1, 2, ...")
     if family == "ordinal":
-        node.categories = np.unique(known)
+        node.categories = np.unique(values[known])
         if not 3 <= len(node.categories) <= 50:
             raise InputError(
                 f"{where}: there are {len(node.categories)} categories; give 3 to 50 as numbers "
@@ -72,8 +74,14 @@ def code_values(node: Node, layers: Mapping[str, Any], individuals: pd.Index) ->
         _take_bounds(node, layers[node.layer], individuals, where)
 
 
-def _first(values: np.ndarray, allowed: tuple[float, ...]) -> str:
-    return f"{values[~np.isin(values, allowed)][0]:g}"
+def _refuse(odd: np.ndarray, node: Node, individuals: pd.Index, what: str) -> None:
+    """Refuse cells that are odd, and name the first."""
+    if odd.any():
+        row, column = np.argwhere(odd)[0]
+        raise InputError(
+            f"{what}; {int(odd.sum())} are not, the first {node.observed[row, column]:g} of "
+            f"{node.row_names(individuals)[row]!r} in {node.columns[column]!r}."
+        )
 
 
 def _take_bounds(node: Node, table: Any, individuals: pd.Index, where: str) -> None:
@@ -91,8 +99,16 @@ def _take_bounds(node: Node, table: Any, individuals: pd.Index, where: str) -> N
     else:
         low, high = numbers.reindex(individuals).to_numpy().T[:, :, None]
     unknown = np.isnan(node.observed) & ~(np.isnan(low) & np.isnan(high))
-    if (unknown & (low >= high)).any():
-        raise InputError(f"{where}: {bounds[0]!r} must be below {bounds[1]!r}; correct the bounds.")
+    names = node.row_names(individuals)
+    for odd, what in (
+        (unknown & (low >= high), f"{bounds[0]!r} must be below {bounds[1]!r}"),
+        ((node.observed < low) | (node.observed > high), "a value must lie within its bounds"),
+    ):
+        if odd.any():
+            raise InputError(
+                f"{where}: {what}; correct {int(odd.sum())} {node.row_word}, the first "
+                f"{names[int(np.argmax(odd))]!r}."
+            )
     inside = np.where(np.isnan(low), high, np.where(np.isnan(high), low, 0.5 * (low + high)))
     node.bounds = (
         np.where(unknown, np.where(np.isnan(low), -np.inf, low), np.nan),

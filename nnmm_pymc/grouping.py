@@ -19,6 +19,13 @@ from nnmm_pymc.formula import Equation, Term
 
 __all__ = ["check_levels", "column_of", "is_random", "random_edge", "table_of"]
 
+#: How tables write that a parent is not known.
+MISSING_PARENTS = ("", "0", "*", "?", "-", ".", "na", "nan", "none", "unknown")
+UNKNOWN_PARENT = (
+    "give everybody whose parent is not known one of its own, such as 'unknown1', 'unknown2', and "
+    "add these to the pedigree without parents"
+)
+
 
 def is_random(term: Term, layers: Mapping[str, Any]) -> bool:
     """Whether a term is of random effects: a group term, or of a pedigree or precision matrix."""
@@ -63,6 +70,18 @@ def random_edge(
     )
     index = precision.individuals.get_indexer(pd.Index(names.fillna("").astype(str)))
     absent = names[(index < 0) & names.notna().to_numpy()].unique()
+    unknown = [name for name in absent if name.lower() in MISSING_PARENTS]
+    if columns and unknown:
+        raise InputError(
+            f"Equation {node.equation.formula!r}: {unknown[0]!r} in column {columns[0]!r} names "
+            f"nobody in {layer!r}; {UNKNOWN_PARENT}."
+        )
+    if len(absent) and not columns and not (index >= 0).any():
+        raise InputError(
+            f"Equation {node.equation.formula!r}: none of the individuals of the model "
+            f"({some(absent)}) is in {layer!r} ({source.source}). IDs of a table are its index: "
+            "use table.set_index('column of the IDs'), or individual='column' where they repeat."
+        )
     if len(absent):
         who = f"of those in column {columns[0]!r}" if columns else "individuals of the model"
         raise InputError(
@@ -156,10 +175,13 @@ def check_levels(nodes: list[Node], individuals: pd.Index) -> None:
             lacking = node.row_names(individuals)[used & (edge.index < 0)]
             if len(lacking):
                 columns = [*edge.columns, *([edge.slope] if edge.slope else [])]
+                mend = "fill it in or leave them out"
+                if edge.precision is not None and edge.columns:
+                    mend = UNKNOWN_PARENT
                 raise InputError(
                     f"Equation {node.equation.formula!r}: {' or '.join(map(repr, columns))} of "
                     f"term {edge.label!r} is missing for {len(lacking)} {node.row_word} that the "
-                    f"equation needs, the first {lacking[0]!r}; fill it in or leave them out."
+                    f"equation needs, the first {lacking[0]!r}; {mend}."
                 )
 
 

@@ -56,6 +56,11 @@ def member_positions(
         return np.arange(len(members))
     positions = members.get_indexer(individuals)
     absent = individuals[positions < 0]
+    if len(absent) and len(absent) == len(individuals):
+        raise InputError(
+            f"None of the individuals ({some(absent)}) is in {random.layer!r} of the fit. IDs of a "
+            "table are its index: use table.set_index('column of the IDs')."
+        )
     if len(absent):
         raise InputError(
             f"{len(absent)} individuals are not in {random.layer!r} of the fit ({some(absent)}); "

@@ -17,7 +17,7 @@ from nnmm_pymc.errors import InputError
 from nnmm_pymc.families import COUNTS, THRESHOLD, liability_scale
 from nnmm_pymc.formula import SHAPES
 from nnmm_pymc.functions import NodeFunction
-from nnmm_pymc.priors import Prior
+from nnmm_pymc.priors import CovariancePrior, Prior
 
 __all__ = [
     "column_scale",
@@ -100,6 +100,7 @@ def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
     for edge in node.markers:
         prior = given.get(edge.label, RRBLUP())
         priors[edge.label] = _completed(prior, marker_data(edge, node), node)
+    _check_variances(priors, node)
     return priors
 
 
@@ -116,7 +117,25 @@ def _of_variance(prior: Any, edge: RandomEdge, node: Node) -> Any:
             f"Equation {node.equation.formula!r}: the prior of the random effects {edge.label!r} "
             f"is {prior!r}; give one of their variance, such as Prior('HalfNormal', sigma=1)."
         )
+    if isinstance(prior, CovariancePrior):
+        raise InputError(
+            f"Equation {node.equation.formula!r}: random effects {edge.label!r} on several traits "
+            "are independent; give a prior of their variance, not of a covariance matrix."
+        )
     return prior
+
+
+def _check_variances(priors: dict[str, Any], node: Node) -> None:
+    """Refuse numbers that are no variances."""
+    for label in ("residual_variance", *(edge.label for edge in node.random)):
+        value = priors.get(label)
+        if isinstance(value, int | float | list | tuple | np.ndarray):
+            least = np.min(np.asarray(value, float), initial=np.inf)
+            if not (least > 0 or (least == 0 and label == "residual_variance")):
+                raise InputError(
+                    f"Equation {node.equation.formula!r}: the variance {label!r} is {least:g}; it "
+                    "must be above zero."
+                )
 
 
 def node_function(edge: FunctionEdge) -> NodeFunction:

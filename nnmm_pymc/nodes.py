@@ -14,6 +14,7 @@ import pandas as pd
 
 from nnmm_pymc.connections import check_connections_used
 from nnmm_pymc.data import Genotypes, LatentTable, Table
+from nnmm_pymc.data.names import some
 from nnmm_pymc.data.pedigree import Pedigree
 from nnmm_pymc.data.precision import Precision
 from nnmm_pymc.data.records import RecordTable
@@ -74,7 +75,11 @@ def resolve(
         present = ~np.isnan(node.observed).all(axis=1)
         keep |= present if node.records is None else of_owners(node, present, len(individuals))
     if not keep.any():
-        raise InputError("No genotyped individual has a value in a column that is modelled.")
+        columns = [column for node in nodes for column in node.columns]
+        raise InputError(
+            f"No individual of the model has a value in {some(pd.Index(columns))}; look at the IDs "
+            "of the tables, and at how missing values are written."
+        )
     individuals = individuals[keep]
     for node in nodes:
         keep_rows(node, keep)

@@ -274,6 +274,14 @@ def _observed(
     data = result["observed_data"].dataset
     if node.name in data:
         return data[node.name].sel({node.dim: trait}).to_series()
+    if node.residual_covariance is not None:
+        # One variable for all individuals with values in the same columns.
+        parts = [
+            values.sel({f"{name}_{node.dim}": trait}).to_series()
+            for name, values in data.items()
+            if trait in data.get(f"{name}_{node.dim}", ())
+        ]
+        return pd.concat([part.set_axis(part.index.astype(str)) for part in parts])
     cells = data[f"{node.name}_observed"]
     values = pd.Series(cells.to_numpy(), cells[cells.dims[0]].to_index().astype(str))
     # Labels are made, not split: IDs and names of traits may both contain ':'.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,9 @@ from nnmm_pymc.formula import ACTIVATIONS, Term
 from nnmm_pymc.grouping import column_of, is_random, random_edge
 
 __all__ = ["add_right_side", "matching_nodes"]
+
+#: Columns of covariates up to which they are searched for combinations of each other.
+MOST_COLUMNS = 300
 
 
 def matching_nodes(name: str, nodes: list[Node]) -> list[Node]:
@@ -122,7 +126,37 @@ def _covariates(
     names = dict.fromkeys(name for term in terms for name in term.names)
     columns = {name: _complete_column(name, node, layers, individuals) for name in names}
     labels = [term.label for term in terms]
-    return code_covariates(node.equation, labels, pd.DataFrame(columns))
+    found = code_covariates(node.equation, labels, pd.DataFrame(columns))
+    _check_informative(found, node)
+    return found
+
+
+def _check_informative(covariates: list[Covariate], node: Node) -> None:
+    """Refuse terms that do not vary, and warn of those that others say already."""
+    used = ~np.isnan(node.observed).all(axis=1)
+    used |= not used.any()
+    where = f"Equation {node.equation.formula!r}"
+    whole = np.ones((int(used.sum()), int(node.equation.intercept)))
+    for covariate in covariates:
+        own = covariate.design[used]
+        if not (own.std(axis=0) > 0).any() and (node.equation.intercept or not own.any()):
+            raise InputError(
+                f"{where}: {covariate.label!r} is the same in all {len(own)} {node.row_word} that "
+                "are used; leave the term out."
+            )
+        before, whole = whole, np.hstack([whole, own[:, own.any(axis=0)]])
+        if whole.shape[1] <= MOST_COLUMNS and _rank(whole) < _rank(before) + own.any(axis=0).sum():
+            warnings.warn(
+                f"{where}: {covariate.label!r} is in part a combination of the terms before it; "
+                "what each of them adds is then known by its prior only. Leave one out.",
+                stacklevel=2,
+            )
+
+
+def _rank(matrix: np.ndarray) -> int:
+    """Rank of columns of any units."""
+    size = np.sqrt(np.sum(matrix**2, axis=0))
+    return int(np.linalg.matrix_rank(matrix / np.where(size > 0, size, 1.0), tol=1e-8))
 
 
 def _complete_column(

@@ -64,7 +64,8 @@ def breeding_values(result: xr.DataTree) -> pd.DataFrame:
     Candidates are the genotyped individuals, or without genotypes all members of the pedigree. The
     breeding value is the expected genetic merit through the network given the genotype,
     intercepts and the non-linearity included (`nnmm_pymc.merit` has the formula and how JWAS's
-    definition differs).
+    definition differs). Of random effects it has those of the individual itself, ``ped``, and not
+    what it would be as a dam, ``ped(dam)``: `nnmm_pymc.level_effects` has these.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,8 @@ def trait_correlations(result: xr.DataTree, probability: float = 0.9) -> pd.Data
 
     The genetic correlation is that of the breeding values over the candidates of
     `breeding_values`, draw by draw; the residual one is a parameter, of ``residual="correlated"``.
+    Effects that are independent a priori, of a pedigree or of markers without a joint prior, draw
+    the genetic one towards 0 as far as the traits leave it open: a warning says so.
 
     Parameters
     ----------
@@ -113,6 +116,7 @@ def trait_correlations(result: xr.DataTree, probability: float = 0.9) -> pd.Data
     levels = tails(probability)
     rows = []
     for node in read_description(result):
+        _warn_of_independent(result, node)
         for component, draws in _covariances(result, node).items():
             sd = np.sqrt(np.diagonal(draws, axis1=1, axis2=2))
             for i, j in combinations(range(len(node.columns)), 2):
@@ -124,6 +128,24 @@ def trait_correlations(result: xr.DataTree, probability: float = 0.9) -> pd.Data
     if not rows:
         raise InputError("No equation of the fit has several traits with genetic terms.")
     return pd.DataFrame(rows)
+
+
+def _warn_of_independent(result: xr.DataTree, node: NodeDescription) -> None:
+    """Warn where the prior knows of no correlation of the effects on different traits."""
+    posterior = result["posterior"].dataset
+    terms = [r.label for r in node.random.values() if r.genetic]
+    terms += [
+        name.removeprefix(f"{node.name}_")
+        for name in node.markers
+        if f"{name}_covariance" not in posterior
+    ]
+    if terms and node.terminal and len(node.columns) > 1:
+        warnings.warn(
+            f"Equation {node.formula!r}: effects of {', '.join(terms)} on different traits are "
+            "independent a priori, which draws the genetic correlation towards 0; for markers "
+            "JointBayesC() and JointRRBLUP() let them correlate.",
+            stacklevel=3,
+        )
 
 
 def _covariances(result: xr.DataTree, node: NodeDescription) -> dict[str, np.ndarray]:

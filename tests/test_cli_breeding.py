@@ -33,6 +33,7 @@ def files(tmp_path_factory) -> Path:
     table["milk"] = rng.normal(size=40)[owner] + rng.normal(size=len(owner))
     table["score"] = np.ceil(3 * table["milk"].rank(pct=True)).astype(int)
     table.to_csv(folder / "records.csv", index=False)
+    table["low"], table["high"] = table["milk"] - 1.0, table["milk"] + 1.0
     first = table.drop_duplicates("cow")
     first.to_csv(folder / "first.csv", index=False)
     return folder
@@ -105,6 +106,15 @@ def test_repeated_records_are_fitted_and_predicted(files, tmp_path):
             ["omics ~ 1 + geno + ped", "milk ~ 1 + (1|herd) + omics + geno + ped"],
         ),
         ("--pedigree --traits score --family ordinal", ["score ~ 1 + ped"]),
+        (
+            "--genotypes --prior jointbayesc --traits milk,weight --random herd",
+            ["milk + weight ~ 1 + (1|herd) + geno"],
+        ),
+        ("--pedigree --correlated --traits milk,weight", ["milk + weight ~ 1 + ped"]),
+        (
+            "--pedigree --traits milk --family censored --bounds low,high --covariates C(herd)",
+            ["milk ~ 1 + C(herd) + ped"],
+        ),
     ],
 )
 def test_options_spell_out_the_equations(files, networks, options, formulas):
@@ -113,7 +123,11 @@ def test_options_spell_out_the_equations(files, networks, options, formulas):
     outcome = nnmm("fit", "--phenotypes", files / "first.csv", *arguments, "--out", files / "no")
     assert "nnmm: seen" in outcome.err, outcome.err
     assert [e.formula for e in networks[0].equations] == formulas
-    assert networks[0].equations[-1].family == ("ordinal" if "ordinal" in options else "gaussian")
+    last = networks[0].equations[-1]
+    family = next((f for f in ("ordinal", "censored") if f in options), "gaussian")
+    assert last.family == family
+    assert last.bounds == (("low", "high") if family == "censored" else None)
+    assert last.residual == ("correlated" if "--correlated" in options else "independent")
 
 
 FILES = {"pedigree.csv", "genotypes.csv", "omics.csv"}
@@ -155,6 +169,9 @@ def test_ready_made_models_take_a_pedigree_and_records(files, networks, tmp_path
         (["--random", "barn", "--traits", "milk"], ["'barn' is neither a layer"]),
         (["--individual", "sheep", "--random", "herd"], ["no column 'sheep'"]),
         (["--model", "animal", "--random", "herd"], ["--random makes equations"]),
+        (["--model", "animal", "--correlated"], ["--correlated makes equations"]),
+        (["--family", "censored", "--random", "herd"], ["needs two columns: --bounds"]),
+        (["--bounds", "low,high", "--random", "herd"], ["--family censored, and no other"]),
         (["--model", "animal", "--traits", "milk"], ["'ped'"]),
     ],
 )

@@ -1,5 +1,7 @@
 """Random effects on traits whose residuals correlate."""
 
+import re
+
 import arviz as az
 import numpy as np
 import pandas as pd
@@ -109,7 +111,14 @@ def test_means_are_those_of_the_mixed_model_equations(data):
 def test_results_are_read_as_of_any_network(data):
     own = network(data, "1 + (1|herd) + ped")
     result = own.fit(draws=40, tune=20, chains=2, random_seed=1, **QUIET)
-    assert set(nn.trait_correlations(result)["component"]) == {"genetic", "residual"}
+    with pytest.warns(UserWarning, match="effects of ped on different traits are independent"):
+        assert set(nn.trait_correlations(result)["component"]) == {"genetic", "residual"}
+    effects = nn.level_effects(result).groupby(["term", "trait"]).size()
+    assert effects.to_dict() == {
+        (term, trait): n for term, n in (("1|herd", 10), ("ped", 300)) for trait in ("y1", "y2")
+    }
+    # Of two traits that are not complete.
+    assert len(nn.plot_predicted(result, trait="y2").collections) == 1
     assert set(nn.variance_components(result)["component"]) == {"ped", "1|herd", "residual"}
     assert len(nn.breeding_values(result)) == 600
 
@@ -141,8 +150,17 @@ def test_a_trait_given_the_other_in_a_herd_that_is_not_known():
         assert density[0, i] == pytest.approx(stats.norm.logpdf(0.2, slope, spread))
 
 
-def test_weights_are_refused(data):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": "n"}, "has no weights"),
+        ({"priors": {"1|herd": nn.HalfTCovariance()}}, "are independent; give a prior of their"),
+        ({"priors": {"1|herd": -1.0}}, "'1|herd' is -1; it must be above zero"),
+        ({"priors": {"1|herd": 0.0}}, "'1|herd' is 0; it must be above zero"),
+    ],
+)
+def test_what_cannot_be_is_refused(data, options, message):
     layers = [nn.Layer("pheno", data[1].assign(n=1.0))]
-    equation = nn.Equation("y1 + y2 ~ 1 + (1|herd)", residual="correlated", weights="n")
-    with pytest.raises(nn.InputError, match="has no weights"):
+    equation = nn.Equation("y1 + y2 ~ 1 + (1|herd)", residual="correlated", **options)
+    with pytest.raises(nn.InputError, match=re.escape(message)):
         _ = nn.Network(layers, equation).model

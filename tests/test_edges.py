@@ -89,7 +89,7 @@ def test_what_cannot_be_fitted_is_said():
         network(dosages, omics, 0.0 * traits)
     with pytest.raises(nn.InputError, match="'y' has no value in any individual"):
         network(dosages, omics, np.nan * traits)
-    with pytest.raises(nn.InputError, match="No genotyped individual has a value"):
+    with pytest.raises(nn.InputError, match="No individual of the model has a value"):
         network(dosages, None, np.nan * traits)
 
 

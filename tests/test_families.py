@@ -192,12 +192,13 @@ def test_an_equation_with_a_family_is_saved_and_loaded(records, tmp_path):
 @pytest.mark.parametrize(
     ("formula", "options", "words"),
     [
-        ("score ~ 1 + x", {"family": "bernoulli"}, "must be 0 or 1, not"),
+        ("score ~ 1 + x", {"family": "bernoulli"}, "must be 0 or 1; .* the first"),
         ("x ~ 1", {"family": "poisson"}, "must be counts"),
         ("binary ~ 1 + x", {"family": "ordinal"}, "2 categories"),
         ("days ~ 1 + x", {"family": "censored"}, "needs bounds"),
         ("days ~ 1 + x", {"family": "gaussian", "bounds": ("low", "high")}, "and no other"),
         ("days ~ 1", {"family": "censored", "bounds": ("high", "low")}, "must be below"),
+        ("days ~ 1", {"family": "censored", "bounds": ("beyond", "high")}, "within its bounds"),
         ("many ~ 1", {"family": "poisson", "priors": {"dispersion": 1.0}}, "none of its terms"),
         ("x ~ 1", {"family": "negative_binomial"}, "must be counts"),
         ("x ~ 1", {"family": "student_t", "priors": {"df": 2}}, "needs more than 2"),
@@ -211,4 +212,5 @@ def test_an_equation_with_a_family_is_saved_and_loaded(records, tmp_path):
 )
 def test_values_that_are_none_of_the_family_are_refused(records, formula, options, words):
     with pytest.raises(nn.InputError, match=words):
-        nn.Network(nn.Layer("pheno", records), nn.Equation(formula, **options))
+        table = records.assign(beyond=records["days"] + 1.0)
+        nn.Network(nn.Layer("pheno", table), nn.Equation(formula, **options))

@@ -428,7 +428,7 @@ def test_networks_of_any_scale_keep_every_value(values):
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [([1.0, 1, 1], "'y' has no variance"), ([NAN] * 3, "No genotyped individual has a value")],
+    [([1.0, 1, 1], "'y' has no variance"), ([NAN] * 3, "No individual of the model has a value")],
 )
 def test_networks_without_anything_to_explain_are_refused(values, message):
     with pytest.raises(nn.InputError, match=message):

@@ -324,6 +324,8 @@ def test_who_cannot_be_predicted_is_named(fitted, records):
     table = records[["sex", "age", "herd"]].iloc[:2]
     with pytest.raises(nn.InputError, match="'ped' of the fit \\(nobody\\)"):
         own.predict(result, covariates=table.rename(index={table.index[0]: "nobody"}))
+    with pytest.raises(nn.InputError, match=r"None of the individuals \(0, 1\) .* set_index"):
+        own.predict(result, covariates=table.reset_index(drop=True))
     with pytest.raises(nn.InputError, match="is a level that the fit did not see"):
         own.predict(result, covariates=table.assign(sex="s9"))
     with pytest.raises(nn.InputError, match="no column 'herd'"):
@@ -392,10 +394,25 @@ def test_a_network_with_random_effects_is_saved_and_loaded(pedigree, records, tm
         ("y1 ~ 1 + (1|one) + ped", "has 1 level"),
         ("y1 ~ 1 + (1|partly) + ped", "'partly' of term '1|partly' is missing for"),
         ("y1 ~ 1 + (1|herd)", "Layer 'ped' is used by no equation"),
+        ("y1 ~ 1 + one + ped", "'one' is the same in all .* leave the term out"),
+        ("y1 ~ 1 + unit + ped", "'unit' is the same in all"),
+        ("y1 ~ 1 + known + ped", "'known' is the same in all"),
+        (
+            "y1 ~ 1 + ped + ped(blank)",
+            "'blank' of term .* give everybody whose parent",
+        ),
+        ("y1 ~ 1 + ped + ped(zero)", "'0' in column 'zero' names nobody in 'ped'; give everybody"),
     ],
 )
 def test_terms_that_cannot_be_are_refused(pedigree, records, formula, words):
-    records = records.assign(one="a", partly=records["herd"].where(records["age"] < 5))
+    records = records.assign(
+        one="a",
+        unit=1.0,
+        known=np.where(records["y1"].isna(), "no", "yes"),
+        partly=records["herd"].where(records["age"] < 5),
+        blank=records["dam"].where(records["age"] < 5),
+        zero=records["dam"].where(records["age"] < 5, "0"),
+    )
     with pytest.raises(nn.InputError, match=words):
         network(pedigree, records, formula)
 
@@ -404,6 +421,17 @@ def test_individuals_absent_from_the_pedigree_are_named(pedigree, records):
     stranger = records.rename(index={records.index[0]: "stranger"})
     with pytest.raises(nn.InputError, match=r"1 individuals of the model .*stranger"):
         network(pedigree, stranger, "y1 ~ 1 + ped")
+
+
+def test_ids_in_a_column_are_said_to_be_no_index(pedigree, records):
+    with pytest.raises(nn.InputError, match=r"none of the individuals .* table\.set_index"):
+        network(pedigree, records.reset_index(names="animal"), "y1 ~ 1 + ped")
+
+
+def test_terms_that_say_the_same_are_warned_of(pedigree, records):
+    doubled = records.assign(again=records["herd"])
+    with pytest.warns(UserWarning, match="'again' is in part a combination of the terms before"):
+        network(pedigree, doubled, "y1 ~ 1 + herd + again + ped")
 
 
 def test_a_prior_of_marker_effects_is_refused(pedigree, records):

@@ -68,6 +68,11 @@ def single_step(
     InputError
         A genotyped individual is not in the pedigree, or G_w is singular.
     """
+    if not isinstance(pedigree, Pedigree):
+        raise InputError(
+            f"single_step: the pedigree is of type {type(pedigree).__name__}; give "
+            "read_pedigree(table)."
+        )
     if not 0 <= blending < 1:
         raise InputError(f"blending={blending} is not a share from 0 to less than 1.")
     g, names, source = genomic_matrix(genomic)
@@ -126,6 +131,11 @@ def genomic_matrix(genomic: Genotypes | pd.DataFrame) -> tuple[np.ndarray, pd.In
     source = "genomic relationships"
     names = clean_names(genomic.index, source)
     columns = clean_names(genomic.columns, source, place="column")
+    if not names.isin(columns).any():
+        raise InputError(
+            f"{source}: rows and columns name nobody in common, as in a table of genotypes; "
+            "give genotypes as read_genotypes(table)."
+        )
     if set(names) != set(columns):
         odd = sorted(set(names) ^ set(columns))[0]
         raise InputError(f"{source}: {odd!r} is in the rows or in the columns, but not in both.")
