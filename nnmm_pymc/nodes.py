@@ -6,6 +6,7 @@ Here names become layers, columns, dims, masks and arrays; nothing of PyMC yet.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,9 @@ from nnmm_pymc.record_rows import (
 from nnmm_pymc.right_side import add_right_side, matching_nodes
 
 __all__ = ["resolve"]
+
+#: Numbers that other programs write for values that are missing.
+MISSING_CODES = (-9, -99, -999, -9999, -99999, 999, 9999, 99999)
 
 RESERVED = {"individual", "record", "marker", "omic", "trait", "chain", "draw", "sample"}
 
@@ -67,6 +71,7 @@ def resolve(
     """
     nodes = [_left_side(e, layers, individuals) for e in equations]
     for node in nodes:
+        _warn_of_codes(node)
         code_values(node, layers, individuals)
     _check_disjoint(nodes)
     _check_layers_used(layers, nodes)
@@ -128,6 +133,23 @@ def _left_side(equation: Equation, layers: Mapping[str, Any], individuals: pd.In
     table.numeric(columns)
     observed = frame[list(columns)].to_numpy(np.float64)
     return Node("+".join(left), layer, columns, "", equation, observed)
+
+
+def _warn_of_codes(node: Node) -> None:
+    """Warn of values that stand for missing ones in other programs and lie far from all others."""
+    for column, values in zip(node.columns, node.observed.T, strict=True):
+        for code in MISSING_CODES:
+            found = values == code
+            rest = values[~found & ~np.isnan(values)]
+            if found.any() and len(rest) > 1:
+                away = max(rest.min() - code, code - rest.max())
+                if away > np.ptp(rest):
+                    warnings.warn(
+                        f"{int(found.sum())} values of {column!r} are {code:g}, far from all "
+                        "others, and are taken as they are; if they are missing, leave the cells "
+                        "empty.",
+                        stacklevel=2,
+                    )
 
 
 def _outcomes(equation: Equation, table: Table) -> tuple[str, ...]:

@@ -93,6 +93,14 @@ def test_what_cannot_be_fitted_is_said():
         network(dosages, None, np.nan * traits)
 
 
+def test_a_code_of_missing_values_is_warned_of():
+    dosages, omics, traits = tables()
+    traits = traits.copy()
+    traits.iloc[:2] = -999.0
+    with pytest.warns(UserWarning, match="2 values of 'y' are -999, far from all others"):
+        network(dosages, omics, traits)
+
+
 @pytest.mark.statistical
 def test_a_marker_twice_with_half_the_variance_is_the_same():
     dosages, _, traits = tables()

@@ -324,7 +324,7 @@ def test_who_cannot_be_predicted_is_named(fitted, records):
     table = records[["sex", "age", "herd"]].iloc[:2]
     with pytest.raises(nn.InputError, match="'ped' of the fit \\(nobody\\)"):
         own.predict(result, covariates=table.rename(index={table.index[0]: "nobody"}))
-    with pytest.raises(nn.InputError, match=r"None of the individuals \(0, 1\) .* set_index"):
+    with pytest.raises(nn.InputError, match=r"None of the individuals \(0, 1\) .*set_index"):
         own.predict(result, covariates=table.reset_index(drop=True))
     with pytest.raises(nn.InputError, match="is a level that the fit did not see"):
         own.predict(result, covariates=table.assign(sex="s9"))
