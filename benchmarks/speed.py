@@ -14,6 +14,9 @@ variance, and of the median genetic value and inclusion.
 complete: the same with everything observed (wanted: 2.5 ms).
 overhead: an iteration of both on hardly any data (64 individuals, 20 markers): what does not depend
 on the data, all but kernels and gradients and a little of these (wanted: 15 % of the whole).
+outside: the share of an iteration outside of compiled kernels: that, and passes of NumPy over data.
+latent: n=3,534, p=1,000, three tanh nodes that nobody measured, two chains on two cores: effective
+draws of the network's output, of every 50th individual (wanted: 400 within 10 minutes).
 large: n=20,000, p=100,000, 5 omics: seconds a sweep (wanted: 1) and peak memory (wanted: 4 GB).
 scaling: time of a sweep in n, in p, and in the number of omics, with the fitted exponents.
 start: seconds to import, and to the first draw of the demo in a fresh process.
@@ -35,6 +38,7 @@ from typing import Any
 import arviz as az
 import numpy as np
 from numba import njit
+from numba.core.dispatcher import Dispatcher
 from threadpoolctl import threadpool_limits
 
 import nnmm_pymc as nn
@@ -42,6 +46,7 @@ from nnmm_pymc.chains import ChainTask, run_chain
 from nnmm_pymc.kernels.genotypes import masked_gram
 from nnmm_pymc.kernels.markers import BLOCK
 from nnmm_pymc.kernels.packed import DIGITS, pack, packed_dot
+from nnmm_pymc.merit import merit_draws
 from nnmm_pymc.record import RecordPlan
 from nnmm_pymc.steps import assign_steps
 from nnmm_pymc.steps.markers import sweep_in_threads
@@ -264,6 +269,67 @@ def run_overhead() -> None:
         )
 
 
+class Clock:
+    """Time in the kernels that steps call; their callers keep the clocks that it puts there."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        for name, module in list(sys.modules.items()):
+            if name.startswith("nnmm_pymc") and not name.startswith("nnmm_pymc.kernels"):
+                for word, value in list(vars(module).items()):
+                    if isinstance(value, Dispatcher):
+                        setattr(module, word, self._timed(value))
+
+    def _timed(self, kernel: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            start = time.process_time()
+            try:
+                return kernel(*arguments)
+            finally:
+                self.seconds += time.process_time() - start
+
+        return call
+
+
+def run_outside() -> None:
+    clock = Clock()
+    for missing in ("individuals", None):
+        chain = Chain(network(3534, 1000, 10, missing, "sigmoid"), 300, 600)
+        at: dict[int, float] = {}
+        chain._run(lambda done, _, at=at: at.update({done: clock.seconds}))
+        own = (at[900] - at[300]) / 600
+        print(
+            f"outside kernels, {missing or 'nothing'} missing: {1e3 * (chain.cpu - own):.2f} of "
+            f"{1e3 * chain.cpu:.2f} ms CPU an iteration, {1 - own / chain.cpu:.0%}",
+            flush=True,
+        )
+
+
+def run_latent(draws: int = 115_000) -> None:
+    data = nn.simulate(3534, 1000, 3, activation="tanh", random_seed=1)
+    genotypes = nn.read_genotypes(data.genotypes)
+    layers = [nn.Layer("geno", genotypes), nn.Layer("hidden", nn.latent(3))]
+    layers.append(nn.Layer("pheno", data.phenotypes))
+    first = nn.Equation("hidden ~ 1 + geno", priors={"geno": nn.BayesC()})
+    start = time.perf_counter()
+    options: dict[str, Any] = {"chains": 2, "cores": 2, "random_seed": 1, "quiet": True}
+    result = nn.Network(layers, [first, "y ~ 1 + tanh(hidden)"]).fit(
+        draws, tune=2000, progressbar=False, **options
+    )
+    minutes = (time.perf_counter() - start) / 60
+    few = genotypes.take(genotypes.individuals[::50])
+    found = [moments["y"].mean[..., 0] for _, moments in merit_draws(result, {"geno": few})]
+    output = np.concatenate(found).reshape(2, -1, few.n)
+    effective = [float(az.ess(output[..., i])) for i in range(few.n)]
+    r_hat = max(float(az.rhat(output[..., i])) for i in range(few.n))
+    print(
+        f"latent: {minutes:.1f} minutes, {draws} draws of each chain, {output.shape[1]} of them "
+        f"kept: effective {min(effective):.0f} to {max(effective):.0f}, median "
+        f"{np.median(effective):.0f}; R-hat at most {r_hat:.3f}",
+        flush=True,
+    )
+
+
 def run_threads() -> None:
     work = Sweeps(10_000, 20_000, 10, 0.05)
     for _ in range(3):
@@ -341,6 +407,8 @@ RUNS: dict[str, Callable[[], None]] = {
     "network": run_network,
     "complete": lambda: run_network(None),
     "overhead": run_overhead,
+    "outside": run_outside,
+    "latent": run_latent,
     "large": run_large,
     "scaling": run_scaling,
     "start": run_start,
