@@ -51,6 +51,7 @@ from nnmm_pymc.io import read_table as read_table
 from nnmm_pymc.io.pedigrees import read_pedigree as read_pedigree
 from nnmm_pymc.io.records import read_records as read_records
 from nnmm_pymc.joint_effects import JointMarkerEffects as JointMarkerEffects
+from nnmm_pymc.joint_random_effects import JointRandomEffects as JointRandomEffects
 from nnmm_pymc.level_effects import level_effects as level_effects
 from nnmm_pymc.log_density import with_log_densities as with_log_densities
 from nnmm_pymc.mediation import mediated_heritability as mediated_heritability

@@ -27,9 +27,11 @@ from nnmm_pymc.edges import FunctionEdge, MarkerEdge, Node, ParentEdge, RandomEd
 from nnmm_pymc.effects import create_effects, create_joint_effects, create_smooth_effects
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import SHAPES
+from nnmm_pymc.joint_random_effects import JointRandomEffects
 from nnmm_pymc.likelihood import add_likelihood
 from nnmm_pymc.node_priors import (
     column_scale,
+    is_covariance,
     is_deterministic,
     is_selection,
     marker_data,
@@ -124,7 +126,9 @@ def _coords(nodes: list[Node], individuals: pd.Index) -> dict[str, list[str]]:
     coords = {"individual": list(individuals)}
     for node in nodes:
         coords[node.dim] = list(node.columns)
-        joint = any(isinstance(p, JointPrior) for p in node.equation.priors.values())
+        joint = any(
+            isinstance(p, JointPrior) or is_covariance(p) for p in node.equation.priors.values()
+        )
         if joint or node.equation.residual == "correlated":
             coords[_other_dim(node)] = list(node.columns)
         coords[node.row_dim] = list(node.row_names(individuals))
@@ -224,9 +228,15 @@ def _random_value(node: Node, edge: RandomEdge, prior: Any, exact: bool) -> Any:
             f"Equation {node.equation.formula!r}: random effects {edge.label!r} need a residual "
             "variance above zero."
         )
-    name = f"{node.name}_{edge.label}"
-    variance = _parameter(prior, f"{name}_variance", (node.dim,))
-    effects = RandomEffects(name, variance, edge.precision, dims=(edge.dim, node.dim))
+    name, dims = f"{node.name}_{edge.label}", (edge.dim, node.dim)
+    if is_covariance(prior):
+        both = (node.dim, _other_dim(node))
+        covariance = create_covariance(prior, f"{name}_covariance", both)
+        pm.Deterministic(f"{name}_variance", pt.diagonal(covariance), dims=(node.dim,))
+        effects = JointRandomEffects(name, covariance, edge.precision, dims=dims)
+    else:
+        variance = _parameter(prior, f"{name}_variance", (node.dim,))
+        effects = RandomEffects(name, variance, edge.precision, dims=dims)
     value = level_value(effects, edge.index, edge.multiplier)
     return pm.Deterministic(f"{name}_value", value, dims=(node.row_dim, node.dim))
 

@@ -135,7 +135,8 @@ class Equation:
         Whether residuals of the columns correlate within a row, of an individual or a record: then
         their covariance matrix is unknown, with a prior ``"residual_covariance"``, and whatever
         traits a row has say something of those it lacks. For Gaussian traits that nothing depends
-        on, without weights; random effects on different traits are independent.
+        on, without weights. Random effects on different traits are independent, but of individuals
+        themselves (``ped``) with a prior ``HalfTCovariance()``.
 
     Examples
     --------

@@ -21,6 +21,7 @@ from nnmm_pymc.priors import CovariancePrior, Prior
 
 __all__ = [
     "column_scale",
+    "is_covariance",
     "is_deterministic",
     "is_selection",
     "marker_data",
@@ -117,11 +118,14 @@ def _of_variance(prior: Any, edge: RandomEdge, node: Node) -> Any:
             f"Equation {node.equation.formula!r}: the prior of the random effects {edge.label!r} "
             f"is {prior!r}; give one of their variance, such as Prior('HalfNormal', sigma=1)."
         )
-    if isinstance(prior, CovariancePrior):
-        raise InputError(
-            f"Equation {node.equation.formula!r}: random effects {edge.label!r} on several traits "
-            "are independent; give a prior of their variance, not of a covariance matrix."
-        )
+    if is_covariance(prior):
+        if not edge.genetic or len(node.columns) < 2:
+            raise InputError(
+                f"Equation {node.equation.formula!r}: the prior of {edge.label!r} is of a "
+                "covariance matrix, which the effects of individuals themselves (of a pedigree or "
+                "precision matrix) on several traits have; give one of a variance."
+            )
+        return complete_covariance(prior, 0.5 * column_scale(node)[1] ** 2)
     return prior
 
 
@@ -129,7 +133,7 @@ def _check_variances(priors: dict[str, Any], node: Node) -> None:
     """Refuse numbers that are no variances."""
     for label in ("residual_variance", *(edge.label for edge in node.random)):
         value = priors.get(label)
-        if isinstance(value, int | float | list | tuple | np.ndarray):
+        if isinstance(value, int | float | list | tuple | np.ndarray) and np.ndim(value) < 2:
             least = np.min(np.asarray(value, float), initial=np.inf)
             if not (least > 0 or (least == 0 and label == "residual_variance")):
                 raise InputError(
@@ -182,6 +186,11 @@ def _given(node: Node) -> dict[str, Any]:
 def is_selection(prior: Any) -> bool:
     """Whether a prior is one of marker effects, as weights may have too."""
     return isinstance(prior, MarkerPrior | MarkerGroups | Mapping)
+
+
+def is_covariance(prior: Any) -> bool:
+    """Whether a prior of random effects is of a covariance matrix of the traits, or one."""
+    return isinstance(prior, CovariancePrior) or np.ndim(prior) == 2
 
 
 def is_deterministic(node: Node, priors: Mapping[str, Any]) -> bool:

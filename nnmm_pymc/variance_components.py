@@ -91,7 +91,8 @@ def trait_correlations(result: xr.DataTree, probability: float = 0.9) -> pd.Data
     """Genetic and residual correlations of the traits of one equation.
 
     The genetic correlation is that of the breeding values over the candidates of
-    `breeding_values`, draw by draw; the residual one is a parameter, of ``residual="correlated"``.
+    `breeding_values`, draw by draw; that of a pedigree term with a covariance matrix (``ped``) is
+    a parameter, of the base population, and so is the residual one of ``residual="correlated"``.
     Effects that are independent a priori, of a pedigree or of markers without a joint prior, draw
     the genetic one towards 0 as far as the traits leave it open: a warning says so.
 
@@ -105,8 +106,8 @@ def trait_correlations(result: xr.DataTree, probability: float = 0.9) -> pd.Data
     Returns
     -------
     DataFrame
-        Columns trait, other, component ("genetic" or "residual"), mean, sd, lower, upper; a row for
-        each pair.
+        Columns trait, other, component ("genetic", a pedigree term, or "residual"), mean, sd,
+        lower, upper; a row for each pair.
 
     Raises
     ------
@@ -133,17 +134,18 @@ def trait_correlations(result: xr.DataTree, probability: float = 0.9) -> pd.Data
 def _warn_of_independent(result: xr.DataTree, node: NodeDescription) -> None:
     """Warn where the prior knows of no correlation of the effects on different traits."""
     posterior = result["posterior"].dataset
-    terms = [r.label for r in node.random.values() if r.genetic]
-    terms += [
+    names = [*(name for name, r in node.random.items() if r.genetic), *node.markers]
+    terms = [
         name.removeprefix(f"{node.name}_")
-        for name in node.markers
+        for name in names
         if f"{name}_covariance" not in posterior
     ]
     if terms and node.terminal and len(node.columns) > 1:
         warnings.warn(
             f"Equation {node.formula!r}: effects of {', '.join(terms)} on different traits are "
-            "independent a priori, which draws the genetic correlation towards 0; for markers "
-            "JointBayesC() and JointRRBLUP() let them correlate.",
+            "independent a priori, which draws the genetic correlation towards 0; JointBayesC() "
+            "and JointRRBLUP() for markers, and HalfTCovariance() for a pedigree, let them "
+            "correlate.",
             stacklevel=3,
         )
 
@@ -155,6 +157,10 @@ def _covariances(result: xr.DataTree, node: NodeDescription) -> dict[str, np.nda
     values = result["genetic_values"].dataset if "genetic_values" in result.children else {}
     if genetic in values:
         found["genetic"] = values[genetic]
+    posterior = result["posterior"].dataset
+    for name, random in node.random.items():
+        if f"{name}_covariance" in posterior:
+            found[random.label] = posterior[f"{name}_covariance"]
     if node.residual_covariance is not None:
         found["residual"] = result["posterior"].dataset[node.residual_covariance]
     size = len(node.columns)

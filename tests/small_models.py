@@ -150,8 +150,11 @@ def traits_network(prior: Any, residual: str = "correlated") -> nn.Network:
     )
 
 
-def coupled_network(repeated: bool = False) -> nn.Network:
-    """Pedigree and herds act on two traits whose residuals correlate; some are missing."""
+def coupled_network(repeated: bool = False, joint: bool = False) -> nn.Network:
+    """Pedigree and herds act on two traits whose residuals correlate; some are missing.
+
+    Additive effects on the traits are independent, or correlate (`joint`).
+    """
     own = relatives_network(repeated)
     pheno = next(layer for layer in own.layers if layer.name == "pheno").data
     herds = pheno.assign(herd=[f"h{k % 3}" for k in range(len(pheno))])
@@ -161,6 +164,7 @@ def coupled_network(repeated: bool = False) -> nn.Network:
         "1|herd": nn.Prior("InverseGamma", alpha=4.0, beta=1.5),
         "residual_covariance": nn.HalfTCovariance(scale=[0.7, 1.0], df=4.0),
     }
+    priors |= {"ped": nn.HalfTCovariance(scale=[0.5, 0.6], df=4.0)} if joint else {}
     right = own.equations[0].formula.split("~")[1]
     equation = nn.Equation(f"y0 + y1 ~ {right} + (1|herd)", priors=priors, residual="correlated")
     ped = next(layer for layer in own.layers if layer.name == "ped")
@@ -246,6 +250,7 @@ MODELS: dict[str, Callable[[], tuple[Any, str]]] = {
         "auto",
     ),
     "coupled": lambda: (coupled_network(repeated=True), "auto"),
+    "joint relatives": lambda: (coupled_network(joint=True), "auto"),
     "own": lambda: (own_model(), "auto"),
     "slices": lambda: (scale_model(), "auto"),
 }

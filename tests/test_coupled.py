@@ -1,6 +1,7 @@
 """Random effects on traits whose residuals correlate."""
 
 import re
+from itertools import product
 
 import arviz as az
 import numpy as np
@@ -18,6 +19,7 @@ from nnmm_pymc.steps import assign_steps
 from nnmm_pymc.steps.coupled_effects import CoupledRandomEffectGibbs
 
 RESIDUAL = np.array([[1.0, 0.6], [0.6, 0.8]])
+GENETIC = np.array([[0.5, -0.3], [-0.3, 0.4]])
 QUIET = {"progressbar": False, "quiet": True, "cores": 1}
 
 
@@ -62,10 +64,11 @@ def test_draws_are_those_of_the_model(data, right, priors):
     assert "coupled_random_effect_gibbs" in set(table["step"])
 
 
+@pytest.mark.parametrize("joint", [False, True], ids=["independent", "joint"])
 @pytest.mark.parametrize("few", [2000, 0], ids=["factored", "solved"])
-def test_effects_of_relatives_are_those_of_the_model(monkeypatch, few):
+def test_effects_of_relatives_are_those_of_the_model(monkeypatch, few, joint):
     monkeypatch.setattr("nnmm_pymc.steps.random_effects.FEW_ELEMENTS", few)
-    plan = assign_steps(coupled_network(repeated=True).model)
+    plan = assign_steps(coupled_network(repeated=True, joint=joint).model)
     steps = [s for s in plan.compound.methods if isinstance(s, CoupledRandomEffectGibbs)]
     assert [s.direct for s in steps if s.precision is not None] == [few > 0]
     table = check_plan(plan, 2)
@@ -73,10 +76,11 @@ def test_effects_of_relatives_are_those_of_the_model(monkeypatch, few):
 
 
 @pytest.mark.statistical
-def test_means_are_those_of_the_mixed_model_equations(data):
+@pytest.mark.parametrize("additive", [0.5, GENETIC], ids=["independent", "joint"])
+def test_means_are_those_of_the_mixed_model_equations(data, additive):
     """Henderson 1984, Applications of Linear Models in Animal Breeding, chapter 5, two traits."""
     pedigree, records = data
-    variances = {"ped": 0.5, "1|herd": 1.0, "residual_covariance": RESIDUAL}
+    variances = {"ped": additive, "1|herd": 1.0, "residual_covariance": RESIDUAL}
     own = network(data, "1 + (1|herd) + ped", **variances, Intercept=nn.Prior("Flat"))
     result = own.fit(draws=3000, tune=100, chains=2, random_seed=1, **QUIET)
     herds = sorted(records["herd"].unique())
@@ -94,10 +98,12 @@ def test_means_are_those_of_the_mixed_model_equations(data):
             inverse[np.ix_(seen, seen)] = np.linalg.inv(RESIDUAL[np.ix_(seen, seen)])
             left += np.kron(inverse, np.outer(x, x))
             right += np.kron(inverse @ np.nan_to_num(y), x)
-    for t in range(2):
-        herd, animal = (slice(t * p + a, t * p + b) for a, b in ((1, 11), (11, p)))
-        left[herd, herd] += np.eye(10) / 1.0
-        left[animal, animal] += pedigree.inverse().matrix.toarray() / 0.5
+    inverse = np.linalg.inv(additive * np.eye(2) if np.ndim(additive) == 0 else additive)
+    for s, t in product(range(2), repeat=2):
+        herds_s, herds_t = (slice(k * p + 1, k * p + 11) for k in (s, t))
+        left[herds_s, herds_t] += np.eye(10) * (s == t)
+        animals_s, animals_t = (slice(k * p + 11, k * p + p) for k in (s, t))
+        left[animals_s, animals_t] += inverse[s, t] * pedigree.inverse().matrix.toarray()
     wanted = np.linalg.solve(left, right).reshape(2, p)
     for name, part in (("Intercept", slice(0, 1)), ("1|herd", slice(1, 11)), ("ped", slice(11, p))):
         draws = result["posterior"][f"y1+y2_{name}"]
@@ -121,6 +127,35 @@ def test_results_are_read_as_of_any_network(data):
     assert len(nn.plot_predicted(result, trait="y2").collections) == 1
     assert set(nn.variance_components(result)["component"]) == {"ped", "1|herd", "residual"}
     assert len(nn.breeding_values(result)) == 600
+
+
+@pytest.mark.parametrize("kind", ["independent", "pedigree"])
+def test_density_of_joint_random_effects(data, kind):
+    pedigree = None if kind == "independent" else data[0]
+    relationship = np.eye(300) if pedigree is None else pedigree.relationship().to_numpy()
+    effects = nn.JointRandomEffects.dist(GENETIC, pedigree, shape=(300, 2))
+    u = np.random.default_rng(3).normal(size=(300, 2))
+    wanted = stats.multivariate_normal(cov=np.kron(relationship, GENETIC)).logpdf(u.ravel())
+    assert pm.logp(effects, u).sum().eval() == pytest.approx(wanted, rel=1e-9)
+    draws = pm.draw(effects, 400, random_seed=1)
+    white = np.linalg.solve(
+        np.linalg.cholesky(np.kron(relationship, GENETIC)), draws.reshape(400, -1).T
+    )
+    # Of 240,000 standard normal numbers.
+    assert abs(white.mean()) < 0.01
+    assert abs(np.mean(white**2) - 1.0) < 0.015
+
+
+def test_genetic_correlations_of_a_pedigree_are_parameters(data):
+    own = network(data, "1 + ped", ped=nn.HalfTCovariance())
+    result = own.fit(draws=30, tune=20, chains=2, random_seed=1, **QUIET)
+    table = nn.trait_correlations(result).set_index("component")
+    assert list(table.index) == ["genetic", "ped", "residual"]
+    g = result["posterior"]["y1+y2_ped_covariance"].to_numpy()
+    wanted = g[..., 0, 1] / np.sqrt(g[..., 0, 0] * g[..., 1, 1])
+    assert table.loc["ped", "mean"] == pytest.approx(wanted.mean())
+    variances = nn.variance_components(result).set_index(["trait", "component"])["mean"]
+    assert variances["y2", "ped"] == pytest.approx(g[..., 1, 1].mean())
 
 
 def test_a_herd_that_was_not_in_the_fit_is_drawn_from_its_prior(data):
@@ -154,7 +189,10 @@ def test_a_trait_given_the_other_in_a_herd_that_is_not_known():
     ("options", "message"),
     [
         ({"weights": "n"}, "has no weights"),
-        ({"priors": {"1|herd": nn.HalfTCovariance()}}, "are independent; give a prior of their"),
+        (
+            {"priors": {"1|herd": nn.HalfTCovariance()}},
+            "which the effects of individuals themselves",
+        ),
         ({"priors": {"1|herd": -1.0}}, "'1|herd' is -1; it must be above zero"),
         ({"priors": {"1|herd": 0.0}}, "'1|herd' is 0; it must be above zero"),
     ],

@@ -32,6 +32,13 @@ KINDS = {
         "gaussian_gibbs",
         "conjugate_gibbs",
     },
+    "joint relatives": {
+        "joint_random_effect_gibbs",
+        "coupled_random_effect_gibbs",
+        "covariance_gibbs",
+        "gaussian_gibbs",
+        "conjugate_gibbs",
+    },
     "correlated": {"joint_marker_gibbs", "covariance_gibbs", "gaussian_gibbs", "conjugate_gibbs"},
 }
 

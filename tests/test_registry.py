@@ -43,6 +43,7 @@ VARIABLES = {
     "horseshoe": "pheno_geno_local_scale",
     "maternal": "pheno_ped(dam)_variance",
     "multi_trait": "pheno_residual_covariance",
+    "multi_trait_animal": "pheno_ped_covariance",
     "nnmm_function": "pheno_root_ratio(omic1,omic2)",
     "nnmm_latent": "hidden_missing",
     "nnmm_linear": "pheno_omics",
@@ -135,7 +136,7 @@ def test_shipped_model_fits(name, data):
     model = load_model(name)
     assert model.name == name
     assert model.references
-    if name == "multi_trait":
+    if name.startswith("multi_trait"):
         both = data["pheno"].assign(y2=data["pheno"]["y"].to_numpy()[::-1])
         data = data | {"pheno": both}
     data = data | {"pheno": records_for(name, data)}

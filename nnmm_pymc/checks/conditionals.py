@@ -30,7 +30,7 @@ from nnmm_pymc.checks.trajectories import latent_hmc_misfits, nuts_misfits
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import Point
 from nnmm_pymc.steps.conjugate import ConjugateGibbs
-from nnmm_pymc.steps.coupled_effects import CoupledRandomEffectGibbs
+from nnmm_pymc.steps.coupled_effects import CoupledRandomEffectGibbs, JointRandomEffectGibbs
 from nnmm_pymc.steps.covariance import CovarianceGibbs
 from nnmm_pymc.steps.gaussian import GaussianGibbs
 from nnmm_pymc.steps.joint_markers import JointMarkerGibbs
@@ -58,6 +58,7 @@ MISFITS: dict[type, Callable[[Any, State], Iterator[tuple[str, float]]]] = {
     CovarianceGibbs: covariance_misfits,
     RandomEffectGibbs: random_effect_misfits,
     CoupledRandomEffectGibbs: coupled_effect_misfits,
+    JointRandomEffectGibbs: coupled_effect_misfits,
     RelativesGibbs: random_effect_misfits,
     SelectionGibbs: selection_misfits,
     ConjugateGibbs: conjugate_misfits,
@@ -173,7 +174,8 @@ class _Look:
         parts = step.parts if isinstance(step, RelativesGibbs) else [step]
         randoms = [part for part in parts if isinstance(part, RandomEffectGibbs)]
         if any(part.scale is not None for part in randoms):
-            looks["scale_move"] = random_scale_misfits
+            joint = isinstance(step, JointRandomEffectGibbs)
+            looks["scale_move"] = joint_scale_misfits if joint else random_scale_misfits
         if any(part.shift is not None for part in randoms):
             looks["shift_move"] = shift_misfits
         if isinstance(step, RelativesGibbs) and step.trade is not None:

@@ -9,6 +9,7 @@ what it has drawn beside it; model and filled-in values must together have the s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from nnmm_pymc.checks.effects import HALVINGS, LEAST, MARKERS, marker_misfits
 from nnmm_pymc.checks.numbers import Given, NoteNormals, standing_in
 from nnmm_pymc.checks.reference import State
 from nnmm_pymc.steps import joint_scale
+from nnmm_pymc.steps.coupled_effects import JointRandomEffectGibbs
 from nnmm_pymc.steps.covariance import CovarianceGibbs, Filled
 from nnmm_pymc.steps.joint_markers import JointMarkerGibbs
 
@@ -97,7 +99,9 @@ def _places(drawn: _Drawn, rng: np.random.Generator) -> Iterator[tuple[np.ndarra
             yield effects, float(np.log(probability) + density)
 
 
-def joint_scale_misfits(step: JointMarkerGibbs, state: State) -> Iterator[tuple[str, float]]:
+def joint_scale_misfits(
+    step: JointMarkerGibbs | JointRandomEffectGibbs, state: State
+) -> Iterator[tuple[str, float]]:
     """The density that standard deviations and scaled effects of each trait are drawn from."""
     name, scale, densities = step.term.effects, step.scale, []
 
@@ -105,7 +109,9 @@ def joint_scale_misfits(step: JointMarkerGibbs, state: State) -> Iterator[tuple[
         densities.append(log_density)
         return start
 
-    with standing_in(joint_scale, "slice_sample", spy):
+    # Of random effects a move with the intercept would follow.
+    still = standing_in(step, "shift", None) if hasattr(step, "shift") else nullcontext()
+    with standing_in(joint_scale, "slice_sample", spy), still:
         swept = step.step(state.point)[0]
     start = replace(state, point=swept)
     covariance = scale.transform.to_covariance(swept[scale.covariance])
@@ -188,7 +194,7 @@ def _log_filled(filled: Filled, covariance: np.ndarray, scale: np.ndarray, df: f
     rates = df * np.diag(np.linalg.inv(covariance)) + 1.0 / scale**2
     shape = 0.5 * (df + len(scale))
     density = stats.gamma.logpdf(filled.inverse_scales, shape, scale=1.0 / rates).sum()
-    for own, rows in filled.rows:
+    for own, rows, _ in filled.rows:
         every = stats.multivariate_normal(np.zeros(len(scale)), covariance)
         known = stats.multivariate_normal(np.zeros(len(own)), covariance[np.ix_(own, own)])
         density += np.sum(every.logpdf(rows)) - np.sum(known.logpdf(rows[:, own]))

@@ -205,10 +205,10 @@ def _shift_misfits(
 ) -> Iterator[tuple[str, float]]:
     name, intercept = step.term.effects, shift.intercept
     effects = state.point[name].reshape(step.term.levels.n_levels, -1)
-    variance = step.variance(state.point)[0]
 
     def moved(z: np.ndarray) -> dict[str, np.ndarray]:
-        c = shift.draw(state.point, effects, variance, Given(normals=[z]))
+        given: Any = Given(normals=[z])
+        c = step.shift_step(state.point, effects, given)
         before = state.point[intercept]
         own = (effects - c).reshape(state.point[name].shape)
         return {name: own, intercept: before + c.reshape(np.shape(before))}

@@ -12,7 +12,8 @@ and so are the scales a that `HalfTCovariance` has integrated out; given these, 
     \Sigma | \cdot \sim IW(\nu + T - 1 + m,\; 2 \nu\, \mathrm{diag}(1/a) + \textstyle\sum e e')
 
 (Huang & Wand 2013, Bayesian Anal 8:439, section 4). Neither outlives the update, so that nothing
-but :math:`\Sigma` is part of the state. Markers without any effect say nothing of it.
+but :math:`\Sigma` is part of the state. Markers without any effect say nothing of it; random
+effects U of n levels with the precision Q say U'QU, and n.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pytensor.graph.traversal import ancestors
 
 from nnmm_pymc.covariance import CholeskyScale, HalfTCovarianceRV, inverse_wishart
 from nnmm_pymc.joint_effects import pattern_codes, patterns_of
+from nnmm_pymc.joint_random_effects import JointRandomEffectsRV
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
 from nnmm_pymc.steps.correlated import is_multivariate, multivariate_residual
 from nnmm_pymc.steps.gibbs import GibbsStep
@@ -33,8 +35,9 @@ from nnmm_pymc.steps.linear import read_residuals
 
 __all__ = ["CovarianceGibbs", "Filled", "find_rows", "read_half_t"]
 
-# Some traits, and of some rows their values (row, trait).
-Rows = tuple[np.ndarray, np.ndarray]
+# Some traits, of some rows their values (row, trait), and the number of rows. Rows that are all
+# known may be others with the same products.
+Rows = tuple[np.ndarray, np.ndarray, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +47,8 @@ class Filled:
     Attributes
     ----------
     inverse_scales : (T,) array
-    rows : list of ((S,) array, (row, T) array)
-        Traits that are known, and rows with all traits.
+    rows : list of ((S,) array, (row, T) array, int)
+        Traits that are known, rows with all traits, and how many rows there are.
     """
 
     inverse_scales: np.ndarray
@@ -70,6 +73,8 @@ def find_rows(conditional: ConditionalModel, value: str) -> list[Callable[[Point
         reader = None
         if name in conditional.joint_effects:
             reader = _effects(conditional, name, value)
+        elif name in {t.effects for t in conditional.random_terms}:
+            reader = _random(conditional, name, value)
         elif is_multivariate(conditional, name):
             reader = _residuals(conditional, name, value)
         if reader is None:
@@ -85,7 +90,32 @@ def _residuals(conditional, name: str, value: str) -> Callable[[Point], list[Row
     if traits is None or conditional.values[value] in set(ancestors([residual])):
         return None
     read = read_residuals(conditional, {name: residual}) or conditional.compile([residual])
-    return lambda point: [(traits, read(point)[0].reshape(-1, len(traits)))]
+
+    def rows(point: Point) -> list[Rows]:
+        known = read(point)[0].reshape(-1, len(traits))
+        return [(traits, known, len(known))]
+
+    return rows
+
+
+def _random(conditional, name: str, value: str) -> Callable[[Point], list[Rows]] | None:
+    """Random effects U: T rows whose products are U'QU, in the place of the n levels."""
+    rv: Any = conditional.rvs[name]
+    if not isinstance(rv.owner.op, JointRandomEffectsRV):
+        return None
+    (covariance,) = conditional.conditional.replace_rvs_by_values([rv.owner.inputs[2]])
+    traits, precision = _traits(conditional, covariance, value), rv.owner.op.precision
+    if traits is None:
+        return None
+
+    def rows(point: Point) -> list[Rows]:
+        effects = point[name]
+        products = effects if precision is None else precision.matrix @ effects
+        spread, directions = np.linalg.eigh(effects.T @ products)
+        root = np.sqrt(np.maximum(spread, 0.0))[:, None] * directions.T
+        return [(traits, root, len(effects))]
+
+    return rows
 
 
 def _effects(conditional, name: str, value: str) -> Callable[[Point], list[Rows]] | None:
@@ -102,7 +132,8 @@ def _effects(conditional, name: str, value: str) -> Callable[[Point], list[Rows]
     def rows(point: Point) -> list[Rows]:
         effects = point[name]
         code = pattern_codes(effects != 0.0)
-        return [(own, effects[code == np.sum(1 << own)][:, own]) for own in members]
+        parts = [(own, effects[code == np.sum(1 << own)][:, own]) for own in members]
+        return [(own, known, len(known)) for own, known in parts]
 
     return rows
 
@@ -156,7 +187,7 @@ class CovarianceGibbs(GibbsStep):
         shape = 0.5 * (df + len(scale))
         inverse_scales = self.rng.standard_gamma(shape, len(scale)) / rates
         parts = [part for read in self.rows for part in read(point)]
-        full = [(own, self._complete(own, known, covariance)) for own, known in parts]
+        full = [(own, self._complete(own, known, covariance), count) for own, known, count in parts]
         return Filled(inverse_scales, full)
 
     def _complete(self, own: np.ndarray, known: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -174,10 +205,9 @@ class CovarianceGibbs(GibbsStep):
         """Degrees of freedom and scale of the inverse Wishart."""
         scale, df = self.prior(point)
         total = np.diag(2.0 * df * filled.inverse_scales)
-        count = 0
-        for _, rows in filled.rows:
+        for _, rows, _ in filled.rows:
             total += rows.T @ rows
-            count += len(rows)
+        count = sum(count for *_, count in filled.rows)
         return float(df) + len(scale) - 1.0 + count, total
 
     def step(self, point):

@@ -71,7 +71,8 @@ def assign_steps(
     Marker effects go to `MarkerGibbs`, those on traits that depend on each other to
     `JointMarkerGibbs`, covariance matrices to `CovarianceGibbs`, weights with such a prior to
     `SelectionGibbs`, random effects to `RandomEffectGibbs` (`CoupledRandomEffectGibbs` where the
-    residuals of traits correlate), liabilities to `LiabilityGibbs`;
+    residuals of traits correlate, `JointRandomEffectGibbs` where the effects do), liabilities to
+    `LiabilityGibbs`;
     missing omics that act linearly to `LatentGibbs`; variances, probabilities and mixture weights
     with a conjugate conditional to `ConjugateGibbs`; intercepts, fixed effects and weights that are
     Gaussian given the rest to `GaussianGibbs`, unless they share a likelihood with something that

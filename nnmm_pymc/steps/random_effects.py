@@ -80,24 +80,27 @@ class RandomEffectGibbs(GibbsStep):
                 "update of random effects needs."
             )
         self.cells: Any = cells
-        rv = self.conditional.rvs[name]
-        self.precision = rv.owner.op.precision
-        variance = rv.owner.inputs[2]
-        if self.precision is not None and variance.ndim == 2 and variance.type.shape[0] != 1:
-            raise InputError(
-                f"Random effects {name!r} with a precision matrix need one variance for each "
-                "response, or one for all; a diagonal of variances belongs into the matrix."
-            )
-        self.variance = self.conditional.compile([effect_variances(self.conditional, name)])
+        self.precision = self.conditional.rvs[name].owner.op.precision
+        self._read_prior(name)
         self.direct = False
         if self.precision is not None:
             self.direct = self._fills_in_little()
             q = self.precision.matrix
             columns = np.repeat(np.arange(q.shape[0]), np.diff(q.indptr))
             self._diagonal = np.flatnonzero(columns == q.indices)
-        self.scale = find_scale(self.conditional, name)
         matrix = None if self.precision is None else self.precision.matrix
-        self.shift = find_shift(self.conditional, self.term, matrix)
+        self.shift: Any = find_shift(self.conditional, self.term, matrix)
+
+    def _read_prior(self, name: str) -> None:
+        """Reader of the variances of the effects, and the move that scales them."""
+        variance = self.conditional.rvs[name].owner.inputs[2]
+        if self.precision is not None and variance.ndim == 2 and variance.type.shape[0] != 1:
+            raise InputError(
+                f"Random effects {name!r} with a precision matrix need one variance for each "
+                "response, or one for all; a diagonal of variances belongs into the matrix."
+            )
+        self.variance = self.conditional.compile([effect_variances(self.conditional, name)])
+        self.scale: Any = find_scale(self.conditional, name)
 
     def _find_cells(self) -> Any:
         """Reader of residuals and precisions at a point, or None."""
@@ -165,10 +168,14 @@ class RandomEffectGibbs(GibbsStep):
         """Effects after the move with an intercept, which is put into the point."""
         if self.shift is None:
             return draw
-        step = self.shift.draw(point, draw, self.variance(point)[0], self.rng)
+        step = self.shift_step(point, draw, self.rng)
         name = self.shift.intercept
         point[name] = point[name] + step.reshape(np.shape(point[name]))
         return draw - step
+
+    def shift_step(self, point, draw: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """c of the move with an intercept, of every response."""
+        return self.shift.draw(point, draw, self.variance(point)[0], rng)
 
     def drawn(self, diagonal, linear, variance, start) -> np.ndarray:
         """Effects, (level, response), given D and Z'Wr + D u_0; solved for from `start`."""

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from nnmm_pymc.joint_random_effects import JointRandomEffectsRV
 from nnmm_pymc.steps.collapsed import Collapsed
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
 from nnmm_pymc.steps.correlated import is_multivariate
-from nnmm_pymc.steps.coupled_effects import CoupledRandomEffectGibbs
+from nnmm_pymc.steps.coupled_effects import CoupledRandomEffectGibbs, JointRandomEffectGibbs
 from nnmm_pymc.steps.gibbs import GibbsStep
 from nnmm_pymc.steps.random_effects import RandomEffectGibbs
 from nnmm_pymc.steps.shares import find_trade
+from nnmm_pymc.steps.terms import RandomTerm
 
 __all__ = ["RelativesGibbs", "nested_in", "random_effect_steps"]
 
@@ -154,6 +156,13 @@ def _adds_as_it_is(step: RandomEffectGibbs) -> bool:
     return bool(np.all(levels.multiplier[levels.index >= 0] == 1.0))
 
 
+def _kind_of(conditional: ConditionalModel, term: RandomTerm) -> type[RandomEffectGibbs]:
+    if isinstance(conditional.rvs[term.effects].owner.op, JointRandomEffectsRV):
+        return JointRandomEffectGibbs
+    joint = (is_multivariate(conditional, name) for name in conditional.factors_of(term.held))
+    return CoupledRandomEffectGibbs if any(joint) else RandomEffectGibbs
+
+
 def random_effect_steps(
     conditional: ConditionalModel, free: Sequence[str]
 ) -> list[RandomEffectGibbs | RelativesGibbs]:
@@ -161,11 +170,9 @@ def random_effect_steps(
     plain, coupled = list[RandomEffectGibbs](), list[RandomEffectGibbs]()
     for term in conditional.random_terms:
         if term.effects in free:
-            joint = any(is_multivariate(conditional, n) for n in conditional.factors_of(term.held))
-            kind, kept = (
-                (CoupledRandomEffectGibbs, coupled) if joint else (RandomEffectGibbs, plain)
-            )
-            kept.append(kind([conditional.model_value(term.effects)], conditional=conditional))
+            kind = _kind_of(conditional, term)
+            own = kind([conditional.model_value(term.effects)], conditional=conditional)
+            (plain if kind is RandomEffectGibbs else coupled).append(own)
     outers = [s for s in plain if s.precision is not None and _adds_as_it_is(s)]
     nested = _nested_pairs(outers, [s for s in plain if s.precision is None])
     found: list[RandomEffectGibbs | RelativesGibbs] = []

@@ -8,7 +8,7 @@ the mean of the effects, so drawing one after the other is slow. Along the line
 the likelihood does not change, and with normal priors c is normal: with precision
 :math:`1'Q1/\sigma^2 + 1/s_0^2` and linear coefficient
 :math:`1'Qu/\sigma^2 - (\mu - m_0)/s_0^2` (a generalised Gibbs step: Liu & Sabatti 2000, Biometrika
-87:353).
+87:353). Effects on traits that correlate have :math:`(1'Q1) G^{-1}` and :math:`G^{-1} U'Q1`.
 """
 
 from __future__ import annotations
@@ -60,6 +60,20 @@ class ShiftMove:
             precision = precision + np.ravel(1.0 / sd**2)
             linear = linear - np.ravel((start - mean) / sd**2)
         return (linear + np.sqrt(precision) * rng.standard_normal(precision.shape)) / precision
+
+    def draw_joint(
+        self, point: Point, effects: np.ndarray, inverse: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """c of every trait, of effects (level, trait) whose covariance has this inverse."""
+        precision = self.column_sums.sum() * inverse
+        linear = inverse @ (self.column_sums @ effects)
+        if self.prior is not None:
+            mean, sd = self.prior(point)
+            precision = precision + np.diag(np.ravel(1.0 / sd**2))
+            linear = linear - np.ravel((point[self.intercept] - mean) / sd**2)
+        lower = np.linalg.cholesky(precision)
+        white = rng.standard_normal(len(linear))
+        return np.linalg.solve(lower.T, np.linalg.solve(lower, linear) + white)
 
 
 def find_shift(conditional: ConditionalModel, term: RandomTerm, matrix: Any) -> ShiftMove | None:

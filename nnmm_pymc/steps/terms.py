@@ -16,6 +16,7 @@ from pytensor.tensor.elemwise import DimShuffle
 from nnmm_pymc.distributions import GenotypeProduct, MarkerEffectsRV
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.joint_effects import joint_effects_of
+from nnmm_pymc.joint_random_effects import JointRandomEffectsRV
 from nnmm_pymc.kernels.genotypes import genetic_values
 from nnmm_pymc.kernels.packed import NOT_PACKED, Packed
 from nnmm_pymc.random_effects import LevelValue, RandomEffectsRV
@@ -183,7 +184,7 @@ def find_random_terms(model: pm.Model) -> list[RandomTerm]:
     """
     found = []
     for effects in model.free_RVs:
-        if not isinstance(effects.owner.op, RandomEffectsRV):
+        if not isinstance(effects.owner.op, RandomEffectsRV | JointRandomEffectsRV):
             continue
         for deterministic in model.deterministics:
             product = _strip_views(deterministic).owner
