@@ -6,7 +6,7 @@
     python benchmarks/mixed_models.py single_step 3
     python benchmarks/mixed_models.py large
     python benchmarks/mixed_models.py large repeatability
-    python benchmarks/mixed_models.py network 20
+    python benchmarks/mixed_models.py network 20 [first seed]
 
 henderson: 1,000 animals, pedigree and herds at fixed variances: z scores of the posterior means
 against Henderson's equations solved densely (wanted: within 4, mean square about 1).
@@ -208,12 +208,12 @@ def large(repeated: bool, n: int = 100_000) -> None:
     print(f"after 31 iterations: {variances}")
 
 
-def network(repeats: int) -> None:
+def network(repeats: int, first: int = 0) -> None:
     terms = {"ped": 0.5, "1|herd": 0.25, "1|litter": 0.16, "residual": 0.5}
     right = "1 + (1|herd) + (1|litter) + ped"
     weights = np.array([1.5, -1.0, 0.5])
     covered: dict[str, list[bool]] = {}
-    for seed in range(repeats):
+    for seed in range(first, first + repeats):
         rng = np.random.default_rng(seed)
         pedigree = pedigree_of(600, rng)
         n = pedigree.n
@@ -280,4 +280,4 @@ if __name__ == "__main__":
     elif command == "large":
         large(arguments == ["repeatability"])
     elif command == "network":
-        network(int(arguments[0]))
+        network(*map(int, arguments))
