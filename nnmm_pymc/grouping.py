@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nnmm_pymc.data import Table
-from nnmm_pymc.data.names import name_text, some
+from nnmm_pymc.data.names import UNKNOWN_PARENT, name_text, some
 from nnmm_pymc.data.pedigree import Pedigree
 from nnmm_pymc.data.precision import Precision
 from nnmm_pymc.data.records import RecordTable
@@ -19,9 +19,7 @@ from nnmm_pymc.formula import Equation, Term
 
 __all__ = ["check_levels", "column_of", "is_random", "random_edge", "table_of"]
 
-#: How tables write that a parent is not known.
-MISSING_PARENTS = ("", "0", "*", "?", "-", ".", "na", "nan", "none", "unknown")
-UNKNOWN_PARENT = (
+NAME_UNKNOWN = (
     "give everybody whose parent is not known one of its own, such as 'unknown1', 'unknown2', and "
     "add these to the pedigree without parents"
 )
@@ -70,11 +68,11 @@ def random_edge(
     )
     index = precision.individuals.get_indexer(pd.Index(names.fillna("").astype(str)))
     absent = names[(index < 0) & names.notna().to_numpy()].unique()
-    unknown = [name for name in absent if name.lower() in MISSING_PARENTS]
+    unknown = [name for name in absent if name in UNKNOWN_PARENT]
     if columns and unknown:
         raise InputError(
             f"Equation {node.equation.formula!r}: {unknown[0]!r} in column {columns[0]!r} names "
-            f"nobody in {layer!r}; {UNKNOWN_PARENT}."
+            f"nobody in {layer!r}; {NAME_UNKNOWN}."
         )
     if len(absent) and not columns and not (index >= 0).any():
         raise InputError(
@@ -177,7 +175,7 @@ def check_levels(nodes: list[Node], individuals: pd.Index) -> None:
                 columns = [*edge.columns, *([edge.slope] if edge.slope else [])]
                 mend = "fill it in or leave them out"
                 if edge.precision is not None and edge.columns:
-                    mend = UNKNOWN_PARENT
+                    mend = NAME_UNKNOWN
                 raise InputError(
                     f"Equation {node.equation.formula!r}: {' or '.join(map(repr, columns))} of "
                     f"term {edge.label!r} is missing for {len(lacking)} {node.row_word} that the "

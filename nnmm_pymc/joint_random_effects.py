@@ -14,8 +14,7 @@ from pytensor.tensor.random.utils import normalize_size_param
 
 from nnmm_pymc.data.pedigree import Pedigree
 from nnmm_pymc.data.precision import Precision
-from nnmm_pymc.errors import InputError
-from nnmm_pymc.random_effects import Coloured, PrecisionProduct
+from nnmm_pymc.random_effects import Coloured, PrecisionProduct, given_precision
 
 __all__ = ["JointRandomEffects", "JointRandomEffectsRV"]
 
@@ -84,13 +83,7 @@ class JointRandomEffects(Continuous):
 
     @classmethod
     def dist(cls, covariance, precision: Pedigree | Precision | None = None, **kwargs):
-        if isinstance(precision, Pedigree):
-            precision = precision.inverse()
-        if precision is not None and not isinstance(precision, Precision):
-            raise InputError(
-                f"JointRandomEffects: precision is {type(precision).__name__}; give a Pedigree, or "
-                "a Precision (Precision.of makes one of a matrix)."
-            )
+        precision = given_precision(precision, cls.__name__)
         return super().dist([pt.as_tensor(covariance)], precision=precision, **kwargs)
 
 

@@ -162,11 +162,11 @@ def _exact(
     moments = node_moments(nodes, batch, cells.n, known, functions, cells.designs)
     means = {n.name: values[n.name] for n in nodes if n.terminal}
     density = np.zeros((len(batch.index), cells.n))
-    covariances = {n.name: n.residual_covariance for n in nodes if n.residual_covariance}
+    by_name = {n.name: n for n in nodes}
     for name, mean in means.items():
-        if name in covariances:
-            own = batch.parameters[covariances[name]]
-            node = next(n for n in nodes if n.name == name)
+        node = by_name[name]
+        if node.residual_covariance is not None:
+            own = batch.parameters[node.residual_covariance]
             levels = level_variance(node, batch, np.zeros(mean.shape), cells.designs)
             data = cells.given[name], cells.chosen[name], levels
             means[name], log_density = traits_given_others(mean, own, *data)

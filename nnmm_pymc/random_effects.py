@@ -19,7 +19,7 @@ from nnmm_pymc.data.precision import Precision
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.opaque import LinearMap
 
-__all__ = ["LevelValue", "RandomEffects", "RandomEffectsRV", "level_value"]
+__all__ = ["LevelValue", "RandomEffects", "RandomEffectsRV", "given_precision", "level_value"]
 
 
 class RandomEffectsRV(SymbolicRandomVariable):
@@ -44,6 +44,24 @@ class RandomEffectsRV(SymbolicRandomVariable):
         inner = [rng, size, variance]
         outputs = [next_rng, pt.sqrt(variance) * effects]
         return cls(inputs=inner, outputs=outputs, precision=precision)(*inner)
+
+
+def given_precision(precision: Any, of: str) -> Precision | None:
+    """Q of what a distribution was given: of relatives, a matrix, or none.
+
+    Raises
+    ------
+    InputError
+        It is neither a `Pedigree` nor a `Precision`.
+    """
+    if isinstance(precision, Pedigree):
+        return precision.inverse()
+    if precision is not None and not isinstance(precision, Precision):
+        raise InputError(
+            f"{of}: precision is {type(precision).__name__}; give a Pedigree, or a Precision "
+            "(Precision.of makes one of a matrix)."
+        )
+    return precision
 
 
 class RandomEffects(Continuous):
@@ -86,13 +104,7 @@ class RandomEffects(Continuous):
 
     @classmethod
     def dist(cls, variance=1.0, precision: Pedigree | Precision | None = None, **kwargs):
-        if isinstance(precision, Pedigree):
-            precision = precision.inverse()
-        if precision is not None and not isinstance(precision, Precision):
-            raise InputError(
-                f"RandomEffects: precision is {type(precision).__name__}; give a Pedigree, or a "
-                "Precision (Precision.of makes one of a matrix)."
-            )
+        precision = given_precision(precision, cls.__name__)
         return super().dist([pt.as_tensor(variance)], precision=precision, **kwargs)
 
 

@@ -137,6 +137,7 @@ def _check_informative(covariates: list[Covariate], node: Node) -> None:
     used |= not used.any()
     where = f"Equation {node.equation.formula!r}"
     whole = np.ones((int(used.sum()), int(node.equation.intercept)))
+    rank = whole.shape[1]
     for covariate in covariates:
         own = covariate.design[used]
         if not (own.std(axis=0) > 0).any() and (node.equation.intercept or not own.any()):
@@ -144,8 +145,12 @@ def _check_informative(covariates: list[Covariate], node: Node) -> None:
                 f"{where}: {covariate.label!r} is the same in all {len(own)} {node.row_word} that "
                 "are used; leave the term out."
             )
-        before, whole = whole, np.hstack([whole, own[:, own.any(axis=0)]])
-        if whole.shape[1] <= MOST_COLUMNS and _rank(whole) < _rank(before) + own.any(axis=0).sum():
+        added = own[:, own.any(axis=0)]
+        whole = np.hstack([whole, added])
+        if whole.shape[1] > MOST_COLUMNS:
+            continue
+        before, rank = rank, _rank(whole)
+        if rank < before + added.shape[1]:
             warnings.warn(
                 f"{where}: {covariate.label!r} is in part a combination of the terms before it; "
                 "what each of them adds is then known by its prior only. Leave one out.",

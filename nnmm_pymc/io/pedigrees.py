@@ -9,16 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nnmm_pymc.data.names import MISSING_TEXT, clean_names, name_text, some
+from nnmm_pymc.data.names import UNKNOWN_PARENT, clean_names, name_text, some
 from nnmm_pymc.data.pedigree import Pedigree
 from nnmm_pymc.data.pedigree_report import PedigreeReport
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.io.text import TextFile, as_path
 
 __all__ = ["has_parents", "read_pedigree"]
-
-UNKNOWN = (*sorted(MISSING_TEXT), "0", "*", "?", "-", "unknown", "Unknown", "UNKNOWN")
-"""Texts that mean an unknown parent, unless the caller says otherwise."""
 
 # Names of the columns, in small letters and digits only; the first is the one that messages use.
 INDIVIDUAL = (
@@ -44,7 +41,7 @@ def read_pedigree(
     *,
     columns: Sequence[str] | None = None,
     sep: str | None = None,
-    missing_values: Sequence[str] = UNKNOWN,
+    missing_values: Sequence[str] = UNKNOWN_PARENT,
     monoecious: bool = False,
 ) -> Pedigree:
     """Read a pedigree, put parents before their offspring, and report who was added.
