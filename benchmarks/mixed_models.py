@@ -213,6 +213,7 @@ def network(repeats: int, first: int = 0) -> None:
     right = "1 + (1|herd) + (1|litter) + ped"
     weights = np.array([1.5, -1.0, 0.5])
     covered: dict[str, list[bool]] = {}
+    ratios: dict[str, list[float]] = {}
     for seed in range(first, first + repeats):
         rng = np.random.default_rng(seed)
         pedigree = pedigree_of(600, rng)
@@ -259,6 +260,7 @@ def network(repeats: int, first: int = 0) -> None:
             true = terms[row.component] * (0.5 if row.trait == "y" else 1.0)
             key = f"{'y' if row.trait == 'y' else 'omics'} {row.component}"
             covered.setdefault(key, []).append(row.lower <= true <= row.upper)
+            ratios.setdefault(key, []).append(row.mean / true)
         values = nn.breeding_values(result).set_index("trait")
         shown = rng.choice(n, 20, replace=False)
         for trait, true_values in truth.items():
@@ -267,6 +269,9 @@ def network(repeats: int, first: int = 0) -> None:
             inside = away <= 1.645 * own_values["sd"].to_numpy()
             covered.setdefault("breeding values", []).extend(inside)
         print(seed, {k: round(float(np.mean(v)), 2) for k, v in covered.items()}, flush=True)
+    print({k: len(v) for k, v in covered.items()})
+    table = pd.DataFrame({k: [np.mean(v), np.std(v, ddof=1)] for k, v in ratios.items()}).T
+    print("posterior mean over truth:", table.set_axis(["mean", "sd"], axis=1).round(3), sep="\n")
 
 
 if __name__ == "__main__":
