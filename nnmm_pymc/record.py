@@ -23,6 +23,9 @@ LARGE = 1_000
 #: Bytes that thinned draws of marker effects may take, all chains together.
 EFFECT_DRAWS_BYTES = 80_000_000
 
+# What a statistic must be to be kept.
+NUMBERS = (bool, int, float, np.number, np.bool_)
+
 
 @dataclass
 class Moments:
@@ -205,10 +208,11 @@ class ChainRecord:
             self.thinned += 1
         for group in stats:
             for name, value in group.items():
-                if isinstance(value, bool | int | float | np.number | np.bool_):
-                    if name not in self.stats:
-                        self._stat(name, np.asarray(value).dtype)
-                    self.stats[name][self.draw] = value
+                values = self.stats.get(name)
+                if values is None and isinstance(value, NUMBERS):
+                    values = self._stat(name, np.asarray(value).dtype)
+                if values is not None:
+                    values[self.draw] = value
                 self.divergences += "diverging" in name and bool(value)
         self.draw += 1
 

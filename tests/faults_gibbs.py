@@ -241,8 +241,8 @@ GIBBS_FAULTS = [
     Fault(
         "spike weighted as if it were the slab",
         "kernels.markers",
-        "weight[k] * np.sqrt(shrinkage)",
-        "weight[k] * shrinkage",
+        "weight[i] * np.sqrt(shrinkage)",
+        "weight[i] * shrinkage",
         "nuts",
     ),
     Fault(

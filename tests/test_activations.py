@@ -16,6 +16,7 @@ from nnmm_pymc.activations import (
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import ACTIVATIONS
 from nnmm_pymc.kernels.activate import ACTIVATION_CODES, activate, activate_all
+from nnmm_pymc.kernels.elementary import exp, log
 from nnmm_pymc.network import Layer, Network
 
 QUICK = "FAST_COMPILE"
@@ -62,6 +63,14 @@ def test_a_whole_array_is_activated_as_its_elements(name):
     activate_all(ACTIVATION_CODES[name], leak, 3.0 * z + 0.7, 0.7, 3.0, value, slope)
     np.testing.assert_allclose(value, NUMPY_ACTIVATIONS[name](z), rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(3.0 * slope, SLOPES[name](z), rtol=1e-12, atol=1e-15)
+
+
+def test_exponential_and_logarithm_are_right_to_the_last_digit():
+    rng = np.random.default_rng(0)
+    x = np.concatenate([10.0 ** rng.uniform(-300, 300, 1000), rng.uniform(0.5, 2.0, 1000), [1.0]])
+    np.testing.assert_allclose([log(v) for v in x], np.log(x), rtol=3e-16, atol=0.0)
+    x = np.concatenate([rng.uniform(-700, 700, 1000), rng.normal(size=1000), [0.0]])
+    np.testing.assert_allclose([exp(v) for v in x], np.exp(x), rtol=1e-15, atol=0.0)
 
 
 @pytest.mark.parametrize("name", BY_HAND)

@@ -22,6 +22,7 @@ from nnmm_pymc.kernels.slice import slice_sample
 from nnmm_pymc.sample import sample
 from nnmm_pymc.steps import ConditionalModel, MarkerGibbs, assign_steps
 from nnmm_pymc.steps import conjugate as conjugate_module
+from nnmm_pymc.steps.conditional import PointFunction
 from nnmm_pymc.steps.families import conjugate_family
 from nnmm_pymc.steps.fused import fused_density
 from nnmm_pymc.steps.gaussian import gaussian_pattern
@@ -384,6 +385,36 @@ class FixedNumbers:
 
     def standard_normal(self, shape):
         return np.full(shape, self.normal)
+
+
+READ = {
+    "numbers": (nn.BayesC(inclusion=0.2, slab_variance=0.1), True),
+    "a variance": (nn.RRBLUP(), True),
+    "a variance and a probability": (nn.BayesC(), True),
+    "a variance for each effect": (nn.BayesA(), True),
+    "several classes": (nn.BayesR(), False),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_parameters_of_effects_are_read_as_the_model_has_them(name, monkeypatch):
+    """Where they are those of one variable each, without PyTensor."""
+    prior, fast = READ[name]
+    data = nn.simulate(30, 12, 2, random_seed=1)
+    layers = [nn.Layer("geno", data.genotypes), nn.Layer("omics", data.omics)]
+    model = nn.Network(layers, [nn.Equation("omics ~ 1 + geno", priors={"geno": prior})]).model
+    step = next(s for s in assign_steps(model).compound.methods if isinstance(s, MarkerGibbs))
+    conditional = step.conditional
+    graphs = conditional.effect_parameters(step.term.effects)
+    compiled = conditional.compile(graphs)
+    points = conditional.prior_points(seed=7, size=4)
+    wanted = [compiled(point) for point in points]
+    if fast:
+        monkeypatch.setattr(PointFunction, "__call__", None)
+    for point, expected in zip(points, wanted, strict=True):
+        for read, value in zip(step.parameters, expected, strict=True):
+            assert read(point).shape == value.shape
+            np.testing.assert_allclose(read(point), value, rtol=1e-12)
 
 
 def test_first_marker_is_drawn_from_its_conditional(network, monkeypatch):

@@ -11,10 +11,10 @@ import pandas as pd
 
 from nnmm_pymc.errors import InputError
 
+#: Cells of a table that mean "not observed".
 MISSING_TEXT = frozenset({"", ".", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"})
 #: Texts that mean an unknown parent, unless the caller says otherwise.
 UNKNOWN_PARENT = (*sorted(MISSING_TEXT), "0", "*", "?", "-", "unknown", "Unknown", "UNKNOWN")
-"""Cells of a table that mean "not observed"."""
 
 
 def clean_names(

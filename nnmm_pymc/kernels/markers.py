@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnmm_pymc.kernels.activate import exp
+from nnmm_pymc.kernels.elementary import exp, log
 from nnmm_pymc.kernels.jit import FAST, kernel, part
 from nnmm_pymc.kernels.packed import CHUNK, DIGITS
 from nnmm_pymc.kernels.products import (
@@ -76,49 +76,73 @@ def draw_mixture(product, sum_squares, precision, weights, variances, uniform, n
 
 
 @part(error_model="numpy", fastmath=FAST)
+def _prepare_block(
+    first, gram, pattern, precision, weights, variances, uniforms, normals, prepared
+):  # fmt: skip
+    """What the draws of a block need of each effect beside x'r, where the slab is one normal.
+
+    An effect is drawn from the slab if u (w_0 + w_1 / sqrt(vC) exp(m^2 C / 2)) >= w_0, u uniform;
+    so if m^2 C / 2 is at least the level log(w_0 (1 - u) / (u w_1 / sqrt(vC))), which is taken for
+    all effects at once. With m^2 C = pull^2 / C, pull = t x'r, and 1 / C = `scaled`.
+    """
+    squares, scaled, levels, noise, weight, variance, uniform = prepared
+    n_responses = pattern.shape[0]
+    size = scaled.shape[0] // n_responses
+    for j in range(size):
+        for k in range(n_responses):
+            i = j * n_responses + k
+            squares[i] = gram[pattern[k], first + j, j]
+            scaled[i] = precision[k] * squares[i]
+            weight[i], variance[i] = weights[first + j, k, 0], variances[first + j, k, 0]
+            uniform[i], noise[i] = uniforms[first + j, k], normals[first + j, k]
+    for i in range(scaled.shape[0]):
+        shrinkage = 1.0 / (scaled[i] * variance[i] + 1.0)
+        scaled[i] = variance[i] * shrinkage
+        noise[i] *= np.sqrt(scaled[i])
+        # A prior weight of one leaves no spike; rounding must not open one.
+        spike = 1.0 - weight[i] if weight[i] < 1.0 - 1e-14 else 0.0
+        odds = spike * (1.0 - uniform[i]) / (uniform[i] * weight[i] * np.sqrt(shrinkage))
+        level = log(min(max(odds, 1e-300), 1e300)) if spike > 0.0 else -np.inf
+        levels[i] = level if weight[i] > 0.0 else np.inf
+
+
+@part(error_model="numpy", fastmath=FAST)
 def _draw_block(
     first, products, gram, pattern, precision, weights, variances, uniforms, normals, effects,
-    classes, change, moved_any, changed, scratch,
+    classes, change, moved_any, changed, prepared, odds,
 ):  # fmt: skip
-    """Draw all effects of the markers of one block; returns how many of them changed.
-
-    Where the slab is one normal, both weights are divided by the exponential, so neither overflows
-    and no logarithm is taken.
-    """
+    """Draw all effects of the markers of one block; returns how many of them changed."""
     n_responses, size = products.shape[0], change.shape[0]
-    n_classes = weights.shape[2]
-    (old, product, squares, weight, variance), odds = scratch
+    one_normal = weights.shape[2] == 1
+    squares, scaled, levels, noise = prepared[:4]
+    if one_normal:
+        # fmt: off
+        _prepare_block(
+            first, gram, pattern, precision, weights, variances, uniforms, normals, prepared
+        )
+        # fmt: on
     n_changed = 0
     for j in range(size):
         marker = first + j
-        for k in range(n_responses):
-            old[k] = effects[marker, k]
-            squares[k] = gram[pattern[k], marker, j]
-            product[k] = products[k, j] + squares[k] * old[k]
-            weight[k], variance[k] = weights[marker, k, 0], variances[marker, k, 0]
-        if n_classes == 1:
-            for k in range(n_responses):
-                pull = precision[k] * product[k]
-                shrinkage = 1.0 / (precision[k] * squares[k] * variance[k] + 1.0)
-                scaled = variance[k] * shrinkage
-                # A prior weight of one leaves no spike; rounding must not open one.
-                left = 1.0 - weight[k] if weight[k] < 1.0 - 1e-14 else 0.0
-                spike = left * exp(-0.5 * pull * pull * scaled) if weight[k] > 0.0 else 1.0
-                included = uniforms[marker, k] * (spike + weight[k] * np.sqrt(shrinkage)) >= spike
-                drawn = pull * scaled + normals[marker, k] * np.sqrt(scaled)
-                effects[marker, k] = drawn if included else 0.0
-                classes[marker, k] = 0 if included else -1
-        else:
-            for k in range(n_responses):
-                # fmt: off
-                effects[marker, k], classes[marker, k] = draw_mixture(
-                    product[k], squares[k], precision[k], weights[marker, k], variances[marker, k],
-                    uniforms[marker, k], normals[marker, k], odds,
-                )
-                # fmt: on
         any_moved = False
         for k in range(n_responses):
-            moved = effects[marker, k] - old[k]
+            old = effects[marker, k]
+            if one_normal:
+                i = j * n_responses + k
+                pull = precision[k] * (products[k, j] + squares[i] * old)
+                included = 0.5 * pull * pull * scaled[i] >= levels[i]
+                new = pull * scaled[i] + noise[i] if included else 0.0
+                classes[marker, k] = 0 if included else -1
+            else:
+                own = gram[pattern[k], marker, j]
+                # fmt: off
+                new, classes[marker, k] = draw_mixture(
+                    products[k, j] + own * old, own, precision[k], weights[marker, k],
+                    variances[marker, k], uniforms[marker, k], normals[marker, k], odds,
+                )
+                # fmt: on
+            effects[marker, k] = new
+            moved = new - old
             change[j, k] = np.float32(moved)
             if moved != 0.0:
                 any_moved = moved_any[k] = True
@@ -198,7 +222,7 @@ def sweep(
     products = np.empty((n_responses, BLOCK))
     change = np.zeros((BLOCK, n_responses), np.float32)
     changed = np.empty(BLOCK, np.int64)
-    scratch = np.empty((5, n_responses)), np.empty(weights.shape[2])
+    prepared, odds = np.empty((7, BLOCK * n_responses)), np.empty(weights.shape[2])
 
     for first in range(0, p, BLOCK):
         size = min(BLOCK, p - first)
@@ -215,7 +239,8 @@ def sweep(
         moved_any[:] = False
         n_changed = _draw_block(
             first, products[:, :size], gram, pattern, precision, weights, variances, uniforms,
-            normals, effects, classes, change[:size], moved_any, changed, scratch,
+            normals, effects, classes, change[:size], moved_any, changed,
+            prepared[:, : size * n_responses], odds,
         )
         block_update(dosages, centre, first, changed[:n_changed], change, tile, work)
         # fmt: on

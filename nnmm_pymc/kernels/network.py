@@ -14,10 +14,10 @@ from __future__ import annotations
 import numpy as np
 
 from nnmm_pymc.kernels.activate import activate_all
-from nnmm_pymc.kernels.jit import FAST, part
+from nnmm_pymc.kernels.jit import FAST, kernel, part
 from nnmm_pymc.kernels.rows import add, add_at, dot, dot_at, take_at
 
-__all__ = ["network_density"]
+__all__ = ["add_activated", "network_density"]
 
 
 @part(fastmath=FAST)
@@ -134,6 +134,20 @@ def _incomplete_rows(
         for c in range(middle_design.shape[0]):
             grad_middle[c, k] = dot_at(mean, row[own], middle_design[c])
     return total
+
+
+@kernel()
+def add_activated(mean, latent, row, bounds, weights, centre, scale, code, leak):
+    """Add to the means of the traits, (n, T), what the activated missing cells give them.
+
+    The cells and what else is given are as in `_incomplete_rows`, the rows those of `mean`.
+    """
+    value, slope = np.empty(latent.shape[0]), np.empty(latent.shape[0])
+    for k in range(weights.shape[0]):
+        own = slice(bounds[k], bounds[k + 1])
+        activate_all(code, leak, latent[own], centre[k], scale[k], value[own], slope[own])
+        for t in range(weights.shape[1]):
+            add_at(mean[:, t], row[own], weights[k, t], value[own])
 
 
 @part(fastmath=FAST)

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from nnmm_pymc.kernels.jit import FAST, part
+import numpy as np
 
-__all__ = ["add", "add_at", "dot", "dot_at", "put_at", "take_at"]
+from nnmm_pymc.kernels.jit import FAST, kernel, part
+
+__all__ = [
+    "add",
+    "add_at",
+    "add_chosen",
+    "add_in_turn",
+    "dot",
+    "dot_at",
+    "put_at",
+    "seen_products",
+    "take_at",
+]
 
 
 @part(fastmath=FAST)
@@ -45,3 +57,33 @@ def dot_at(x, row, y):
     for c in range(row.shape[0]):
         total += x[c] * y[row[c]]
     return total
+
+
+@kernel()
+def add_chosen(out, scale, x, cell):
+    """Add to each element of `out` the element of x that it has; none where `cell` is its size."""
+    size = x.shape[0]
+    for i in range(out.shape[0]):
+        if cell[i] < size:
+            out[i] += scale * x[cell[i]]
+
+
+@kernel()
+def add_in_turn(out, scale, x):
+    """Add the elements of x to those of `out` in turn, again and again."""
+    size = x.shape[0]
+    for start in range(0, out.shape[0], size):
+        for k in range(size):
+            out[start + k] += scale * x[k]
+
+
+@kernel(fastmath=FAST)
+def seen_products(design, seen, value):
+    """Cross-products of a design, (n, c), with the values, (n, K), that are seen."""
+    out = np.zeros((design.shape[1], value.shape[1]))
+    for i in range(design.shape[0]):
+        for c in range(design.shape[1]):
+            for k in range(value.shape[1]):
+                if seen[i, k]:
+                    out[c, k] += design[i, c] * value[i, k]
+    return out

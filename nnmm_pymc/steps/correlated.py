@@ -17,8 +17,9 @@ from pytensor.scalar.basic import Second
 from pytensor.tensor.random.basic import MvNormalRV
 
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
-from nnmm_pymc.steps.linear import read_residuals, read_spread
+from nnmm_pymc.steps.linear import read_residuals
 from nnmm_pymc.steps.normals import cells_of, gradients_at_values, normal_residuals
+from nnmm_pymc.steps.scaled import read_scaled
 from nnmm_pymc.steps.terms import HeldTerm
 
 __all__ = ["CorrelatedReader", "find_correlated", "is_multivariate", "multivariate_residual"]
@@ -138,7 +139,7 @@ def _independent(conditional, term, names: list[str], shape) -> CorrelatedReader
     for own, (_, sd) in zip(cells, normals, strict=True):
         present.reshape(-1)[own] = True
         traits, first = np.unique(own % n_traits, return_index=True)
-        spreads.append((traits, read_spread(conditional, sd[first])))
+        spreads.append((traits, read_scaled(conditional, sd[first])))
     patterns, group = np.unique(present, axis=0, return_inverse=True)
 
     def precisions(point: Point) -> np.ndarray:

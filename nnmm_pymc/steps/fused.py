@@ -9,7 +9,7 @@ before it is used; a model that was extended falls back to PyTensor.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from pytensor.tensor.random.basic import NormalRV
 from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS, SLOPES
 from nnmm_pymc.kernels.activate import ACTIVATION_CODES
 from nnmm_pymc.kernels.network import network_density
+from nnmm_pymc.kernels.rows import seen_products
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.standard_network import StandardNetwork, network_of
 from nnmm_pymc.steps.whitening import NONE, find_whitening
@@ -96,18 +97,18 @@ def _agrees(conditional: ConditionalModel, fused: FusedDensity, names: list[str]
     return True
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, frozen=True)
 class _Held:
-    """Sums over complete data that change once a draw."""
+    """What changes once a draw: one over residual variances, genetic values, sums with them."""
 
-    middle_precision: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    trait_precision: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    middle_offset: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    cell_offset: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    trait_offset: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    middle_linear: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    trait_linear: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    weights: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    middle_precision: np.ndarray
+    trait_precision: np.ndarray
+    middle_offset: np.ndarray
+    cell_offset: np.ndarray
+    trait_offset: np.ndarray
+    middle_linear: np.ndarray
+    trait_linear: np.ndarray
+    weights: np.ndarray
 
 
 class FusedDensity:
@@ -148,6 +149,7 @@ class FusedDensity:
             self._positions(list(network.terminal.coefficients), n_traits),
             self._positions([w for w in [network.weights] if w in names], n_traits),
         )
+        self.regression_index = np.vstack(self.indices[:0:-1])
         self._take_constants()
         self.whitening = NONE
 
@@ -203,7 +205,6 @@ class FusedDensity:
         self.trait_squares = np.einsum("tcc->ct", self.used_cross) + len(self.incomplete)
         self.y = np.where(np.isnan(y), 0.0, y)
         # Cross-products with the observations; those with the genetic values change once a draw.
-        self.seen_weight = self.seen.astype(float)
         self.middle_cross_observed = self.middle_design.T @ np.where(self.seen, z, 0.0)
         self.trait_cross_observed = self.regressors.T @ np.where(self.counted, self.y, 0.0)
         self.y_incomplete = np.ascontiguousarray(y[self.incomplete])
@@ -214,21 +215,17 @@ class FusedDensity:
     def _order_by_omic(self) -> None:
         """Arrays as the kernel reads them: the missing cells omic by omic, all else transposed."""
         net, n = self.network, len(self.incomplete)
-        cells = np.argsort(self.latent_columns, kind="stable")
+        cells, individual, bounds = net.cells_by_omic
         self.order = np.arange(self.prior_mean.size)
         own = self.slices[net.missing]
         self.order[own] = own.start + cells
-        counts = net.latent.sum(axis=0)
-        row = self.cell_rows[cells]
-        # Of the cells in this order: how many each omic has, where they stand in incomplete rows.
-        self.cell_counts = counts
-        self.cell_places = row * len(counts) + self.latent_columns[cells]
+        row = np.asarray(np.searchsorted(self.incomplete, individual))
         seen = self.seen[self.incomplete].any(axis=0)
         self.cells, unseen = cells, np.isnan(self.y_incomplete.T)
         self.rows = (
             row,
-            np.concatenate([[0], np.cumsum(counts)]),
-            counts == n,
+            bounds,
+            np.diff(bounds) == n,
             np.ascontiguousarray(self.activated.T),
             seen,
             np.ascontiguousarray(self.middle_rows.T),
@@ -244,22 +241,23 @@ class FusedDensity:
 
     def prepare(self, point: Point) -> None:
         """Take in what changes once a draw: variances and genetic values."""
-        net, held = self.network, _Held()
-        n_omics = net.middle.observed.shape[1]
-        held.middle_precision = np.ones(n_omics) / self._variances[net.middle](point)
-        held.trait_precision = 1.0 / self.residual_variance(point)
+        net = self.network
         middle, trait = (side.offset(self.conditional) for side in (net.middle, net.terminal))
-        held.middle_offset = middle.ravel().take(self.latent_cells)
-        held.cell_offset = held.middle_offset[self.cells]
-        held.trait_offset = np.ascontiguousarray(trait[self.incomplete])
-        held.middle_linear = self.middle_cross_observed - self.middle_design.T @ (
-            self.seen_weight * middle
-        )
-        held.trait_linear = self.trait_cross_observed
+        middle_offset = middle.ravel().take(self.latent_cells)
+        fitted = seen_products(self.middle_design, self.seen, middle)
+        trait_linear = self.trait_cross_observed
         if net.terminal.genetic_values:
-            held.trait_linear = held.trait_linear - self.regressors.T @ (self.counted * trait)
-        held.weights = net.weights_at(point)
-        self.held = held
+            trait_linear = trait_linear - self.regressors.T @ (self.counted * trait)
+        self.held = _Held(
+            np.ones(middle.shape[1]) / self._variances[net.middle](point),
+            1.0 / self.residual_variance(point),
+            middle_offset,
+            middle_offset[self.cells],
+            trait[self.incomplete],
+            self.middle_cross_observed - fitted,
+            trait_linear,
+            net.weights_at(point),
+        )
 
     def cell_curvature(self, cells: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Curvature of minus the log density at missing cells, without the activation's own.
@@ -314,13 +312,13 @@ class FusedDensity:
         return self._moved(point, self.whitening.outward)
 
     def _moved(self, point: Point, move: Callable[[np.ndarray], np.ndarray]) -> Point:
-        q = move(np.concatenate([np.ravel(point[n]) for n in self.names]))
-        return {n: q[self.slices[n]].reshape(np.shape(point[n])) for n in self.names}
+        q = move(np.concatenate([point[n].reshape(-1) for n in self.names]))
+        return {n: q[self.slices[n]].reshape(point[n].shape) for n in self.names}
 
     def residual_variance(self, point: Point) -> np.ndarray:
         """Of every trait."""
         n_traits = self.network.weight_mask.shape[1]
-        return np.broadcast_to(self._variances[self.network.terminal](point), n_traits)
+        return np.ones(n_traits) * self._variances[self.network.terminal](point)
 
     def __call__(self, q: np.ndarray) -> tuple[float, np.ndarray]:
         inner, gradient = np.empty_like(q), np.empty_like(q)

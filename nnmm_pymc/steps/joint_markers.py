@@ -15,6 +15,7 @@ from nnmm_pymc.steps.conditional import ConditionalModel
 from nnmm_pymc.steps.correlated import find_correlated, is_multivariate
 from nnmm_pymc.steps.joint_scale import find_joint_scale
 from nnmm_pymc.steps.markers import MarkerGibbs, per_effect
+from nnmm_pymc.steps.scaled import read_scaled
 from nnmm_pymc.steps.terms import MarkerTerm
 
 __all__ = ["JointMarkerGibbs", "is_coupled"]
@@ -79,7 +80,7 @@ class JointMarkerGibbs(MarkerGibbs):
             parameters = conditional.conditional.replace_rvs_by_values(inputs)
         else:
             parameters = conditional.effect_parameters(name)
-        self.parameters = conditional.compile(parameters)
+        self.parameters = [read_scaled(conditional, graph) for graph in parameters]
 
     def _find_scale(self) -> Any:
         return find_joint_scale(self.conditional, self.term.effects)

@@ -17,10 +17,11 @@ import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.traversal import ancestors
 
+from nnmm_pymc.kernels.rows import add, add_chosen, add_in_turn
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.network_residual import TraitResidual, find_trait_residual
 
-__all__ = ["as_slice", "read_residuals", "read_spread"]
+__all__ = ["as_slice", "read_residuals"]
 
 #: Elements of a variable up to which its columns are found one by one.
 SMALL = 64
@@ -41,24 +42,23 @@ class _Choice:
         Element of each row, the number of elements where none; None if row i has element i.
     width : int
         If positive, row i has element i modulo this.
-    sign : int
+    sign : float
+        1 or -1.
     """
 
     read: Read
     cells: np.ndarray | None
     width: int
-    sign: int
+    sign: float
 
     def __call__(self, point: Point, residual: np.ndarray) -> None:
-        value = np.ravel(self.read(point))
-        add = np.add if self.sign > 0 else np.subtract
+        value = self.read(point).reshape(-1)
         if self.width:
-            rows = residual.reshape(-1, self.width)
-            add(rows, value, out=rows)
+            add_in_turn(residual, self.sign, value)
         elif self.cells is None:
-            add(residual, value, out=residual)
+            add(residual, self.sign, value)
         else:
-            add(residual, np.append(value, 0.0)[self.cells], out=residual)
+            add_chosen(residual, self.sign, value, self.cells)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class _Columns:
     groups: list[tuple[Any, np.ndarray, np.ndarray]]
 
     def __call__(self, point: Point, residual: np.ndarray) -> None:
-        value = np.ravel(self.read(point))
+        value = self.read(point).reshape(-1)
         for rows, elements, columns in self.groups:
             residual[rows] += value[elements] @ columns
 
@@ -207,9 +207,9 @@ def _choice(at, base, name, shape, read) -> _Choice | None:
     cells[cells < 0] = size
     rows = len(cells)
     if np.array_equal(cells, np.arange(rows)) and rows == size:
-        return _Choice(read, None, 0, int(signs[0]))
+        return _Choice(read, None, 0, float(signs[0]))
     periodic = rows % size == 0 and np.array_equal(cells, np.arange(rows) % size)
-    return _Choice(read, cells, size if periodic else 0, int(signs[0]))
+    return _Choice(read, cells, size if periodic else 0, float(signs[0]))
 
 
 def _columns(at, base, name, shape, read) -> _Columns | None:
@@ -247,38 +247,3 @@ def _agrees(conditional, found: _Linear, function, helds: dict[str, Any]) -> boo
         if not np.all(np.abs(found(point) - wanted) <= 1e-9 * (size + np.abs(wanted).max())):
             return False
     return True
-
-
-def read_spread(conditional: ConditionalModel, graph: Any) -> Callable[[Point], np.ndarray]:
-    """Reader of standard deviations, a short vector; those of one variance on the log scale fast.
-
-    Parameters
-    ----------
-    conditional : ConditionalModel
-    graph : vector
-    """
-    function = conditional.compile([graph], mode=QUICK_MODE)
-    names = [n for n in function.names if n.endswith("_log__")]
-    if len(names) != 1:
-        return _compiled(conditional, graph)
-    name, start = names[0], conditional.check_points[0]
-    shape = np.shape(start[name])
-    size = int(np.prod(shape))
-    # Other variables, of which the graph knows the shape only, leave it as it is: see below.
-    base = function(start | {name: np.zeros(shape)})[0]
-    marks = (1.0 + np.arange(size)) / size
-    seen = 2.0 * np.log(function(start | {name: marks.reshape(shape)})[0] / base)
-    cells = np.clip(np.rint(seen * size).astype(int) - 1, 0, size - 1)
-
-    def read(point: Point) -> np.ndarray:
-        return base * np.exp(0.5 * np.ravel(point[name])[cells])
-
-    for point in conditional.check_points:
-        if not np.allclose(read(point), function(point)[0], rtol=1e-12, atol=0.0):
-            return _compiled(conditional, graph)
-    return read
-
-
-def _compiled(conditional: ConditionalModel, graph: Any) -> Callable[[Point], np.ndarray]:
-    compiled = conditional.compile([graph])
-    return lambda point: compiled(point)[0]

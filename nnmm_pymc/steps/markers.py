@@ -21,6 +21,7 @@ from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, PointFunct
 from nnmm_pymc.steps.gibbs import GibbsStep
 from nnmm_pymc.steps.normals import ResidualReader, find_residuals
 from nnmm_pymc.steps.scale import ScaleMove, find_scale
+from nnmm_pymc.steps.scaled import read_scaled
 from nnmm_pymc.steps.terms import MarkerTerm
 
 __all__ = ["MarkerGibbs", "per_effect", "sweep_in_threads"]
@@ -181,7 +182,7 @@ class MarkerGibbs(GibbsStep):
         self.residuals: ResidualReader | PointFunction = (
             found if found is not None else self.conditional.compile([residual, precision])
         )
-        self.parameters = self.conditional.compile(parameters)
+        self.parameters = [read_scaled(self.conditional, graph) for graph in parameters]
 
     def _agrees(self, residuals: ResidualReader, reference: PointFunction) -> bool:
         """Whether residuals and precisions are those of the model's gradient."""
@@ -196,7 +197,7 @@ class MarkerGibbs(GibbsStep):
 
     def read(self, point) -> list[np.ndarray]:
         """Residuals, precisions, and weights and variances of the prior at a point."""
-        return [*self.residuals(point), *self.parameters(point)]
+        return [*self.residuals(point), *(read(point) for read in self.parameters)]
 
     def setup_chain(self, rng, tune: int, draws: int) -> None:
         super().setup_chain(rng, tune, draws)
@@ -305,10 +306,10 @@ def sweep_in_threads(
 
     The arrays are those of `nnmm_pymc.kernels.markers.sweep`, in its order.
     """
-    groups = np.array_split(np.arange(len(pattern)), min(threads, len(pattern)))
-    if len(groups) == 1:
-        sweep(*(*data, pattern, residual, precision, *by_marker))
+    if min(threads, len(pattern)) == 1:
+        sweep(*data, pattern, residual, precision, *by_marker)
         return
+    groups = np.array_split(np.arange(len(pattern)), min(threads, len(pattern)))
 
     def run(own: slice) -> None:
         prior = [a[:, own] for a in by_marker[:2]]

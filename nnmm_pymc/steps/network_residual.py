@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from nnmm_pymc.activations import LEAK
-from nnmm_pymc.kernels.activate import ACTIVATION_CODES, activate_all
+from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS
+from nnmm_pymc.kernels.activate import ACTIVATION_CODES
+from nnmm_pymc.kernels.network import add_activated
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.standard_network import StandardNetwork, network_of
 
@@ -28,24 +29,37 @@ class TraitResidual:
     network: StandardNetwork
 
     @cached_property
-    def latent_cells(self) -> np.ndarray:
-        """Where the missing cells stand among all."""
-        return np.flatnonzero(self.network.latent)
+    def regressors(self) -> np.ndarray:
+        """Activation of the observed omics, 0 where one is missing, and the design, (n, c)."""
+        net = self.network
+        z = np.where(net.latent, net.centre, net.middle.observed)
+        active = NUMPY_ACTIVATIONS[net.activation]((z - net.centre) / net.scale)
+        return np.hstack([np.where(net.latent, 0.0, active), net.terminal.design])
+
+    @cached_property
+    def seen(self) -> np.ndarray:
+        """Where the observed cells stand among all of the traits."""
+        return np.flatnonzero(~np.isnan(self.network.terminal.observed))
+
+    @cached_property
+    def observed(self) -> np.ndarray:
+        """These cells."""
+        return self.network.terminal.observed.ravel()[self.seen]
 
     def __call__(self, point: Point, without: Sequence[str] = ()) -> np.ndarray:
         """Flat residuals; the variables of `without` are taken to be zero."""
         net, side = self.network, self.network.terminal
-        used = point | {name: np.zeros_like(point[name]) for name in without}
-        z = net.middle.observed.copy()
-        z.reshape(-1)[self.latent_cells] = used[net.missing]
-        z -= net.centre
-        z *= 1.0 / net.scale
-        value, slope = np.empty((2, z.size))
+        used = point | {name: np.zeros_like(point[name]) for name in without} if without else point
+        weights = net.weights_at(used)
+        mean = self.regressors @ np.vstack([weights, side.stacked(used)])
+        if side.genetic_values:
+            mean += side.offset(self.conditional)
+        code = ACTIVATION_CODES[net.activation]
         leak = LEAK if net.activation == "leaky_relu" else 0.0
-        activate_all(ACTIVATION_CODES[net.activation], leak, z.ravel(), 0.0, 1.0, value, slope)
-        mean = value.reshape(z.shape) @ net.weights_at(used) + side.offset(self.conditional)
-        mean += side.design @ side.stacked(used)
-        return (side.observed - mean)[~np.isnan(side.observed)]
+        order, row, bounds = net.cells_by_omic
+        cells = used[net.missing][order]
+        add_activated(mean, cells, row, bounds, weights, net.centre, net.scale, code, leak)
+        return self.observed - mean.reshape(-1)[self.seen]
 
 
 def find_trait_residual(

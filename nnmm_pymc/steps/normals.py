@@ -28,7 +28,8 @@ from nnmm_pymc.steps.conditional import (
     gradient,
 )
 from nnmm_pymc.steps.families import Conjugate, Eta, derivatives, natural_parameters, nodes
-from nnmm_pymc.steps.linear import read_residuals, read_spread
+from nnmm_pymc.steps.linear import read_residuals
+from nnmm_pymc.steps.scaled import read_scaled
 from nnmm_pymc.steps.terms import HeldTerm, MarkerTerm
 
 __all__ = [
@@ -114,7 +115,7 @@ def find_residuals(conditional: ConditionalModel, term: MarkerTerm) -> ResidualR
     return ResidualReader(
         read_normals(conditional, conditional.factors_of(term.held)),
         [
-            read_spread(conditional, sd[at])
+            read_scaled(conditional, sd[at])
             for (_, sd), (_, at) in zip(normals, firsts, strict=True)
         ],
         [c % n_responses * n + c // n_responses for c in cells],
@@ -160,7 +161,7 @@ def find_cells(conditional: ConditionalModel, term: HeldTerm) -> CellReader | No
         return None
     normals, cells = found
     read = read_normals(conditional, conditional.factors_of(term.held))
-    spreads = [read_spread(conditional, sd) for _, sd in normals]
+    spreads = [read_scaled(conditional, sd) for _, sd in normals]
     reader = CellReader(read, spreads, cells, _matrix_shape(term))
     return reader if _reads_gradient(conditional, term, reader) else None
 

@@ -17,8 +17,9 @@ from pytensor.graph.replace import graph_replace, vectorize_graph
 from pytensor.graph.traversal import ancestors
 
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
-from nnmm_pymc.steps.linear import as_slice, read_residuals, read_spread
+from nnmm_pymc.steps.linear import as_slice, read_residuals
 from nnmm_pymc.steps.normals import normal_residuals
+from nnmm_pymc.steps.scaled import read_scaled
 
 __all__ = ["Regression", "Stack", "colours_of", "find_regression"]
 
@@ -223,7 +224,7 @@ def _fixed(conditional, residual, sd, members, columns) -> FixedRegression | Non
     firsts = np.array([rows[0] for rows, _ in groups])
     return FixedRegression(
         residual,
-        read_spread(conditional, sd[firsts]),
+        read_scaled(conditional, sd[firsts]),
         [(as_slice(rows), elements) for rows, elements in groups],
         [np.ascontiguousarray(columns[rows][:, elements].T) for rows, elements in groups],
         columns.shape[1],

@@ -13,41 +13,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nnmm_pymc.kernels.reference import reference_density
+
 if TYPE_CHECKING:
     from nnmm_pymc.steps.fused import FusedDensity
 
 __all__ = ["gaussian_reference"]
 
-# Of the precision of all rows: keeps what has no data and a flat prior solvable.
-LITTLE = 1e-9
-
 
 def gaussian_reference(fused: FusedDensity) -> tuple[np.ndarray, np.ndarray]:
     """Centre and precision of every element, in the order of the kernels, for the draw prepared."""
-    net, held = fused.network, fused.held
-    centre, precision = fused.prior_mean.copy(), fused.prior_precision.copy()
-    middle, trait, weights = fused.indices
-    mean = held.cell_offset
-    if len(middle):
-        every = fused.middle_squares * held.middle_precision
-        complete = (fused.middle_cross, held.middle_linear, held.middle_precision)
-        centre[middle] = _mean(fused, middle, *complete, every)
-        precision[middle] += every
-        mean = mean + (fused.middle_rows @ centre[middle]).ravel().take(fused.cell_places)
-    cells = fused.slices[net.missing]
-    centre[cells] = mean
-    precision[cells] = np.repeat(held.middle_precision, fused.cell_counts)
-    own = np.vstack([weights, trait])
-    if len(own):
-        cross, linear, squares = _regression(fused)
-        every = squares * held.trait_precision
-        centre[own] = _mean(fused, own, cross, linear, held.trait_precision, every)
-        precision[own] += every
-        # In coordinates that whiten the regressors its precision is that of the residual.
-        for t, index in enumerate(fused.whitening.index):
-            precision[index] = held.trait_precision[t]
-        centre = fused.whitening.inward(centre)
-    return centre, precision
+    held, rows = fused.held, fused.rows
+    middle = (
+        fused.indices[0],
+        fused.middle_cross,
+        held.middle_linear,
+        fused.middle_squares,
+        held.middle_precision,
+    )
+    cells = (fused.slices[fused.network.missing].start, rows[1], rows[0], rows[5], held.cell_offset)
+    trait = (fused.regression_index, *_regression(fused), held.trait_precision)
+    whitening = (fused.whitening.index, fused.whitening.inverse)
+    return reference_density(fused.priors, middle, cells, trait, whitening)
 
 
 def _regression(fused: FusedDensity) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -58,25 +45,4 @@ def _regression(fused: FusedDensity) -> tuple[np.ndarray, np.ndarray, np.ndarray
     k = len(fused.network.weight_mask)
     fitted = np.einsum("tdk,kt->dt", fused.trait_cross[:, k:, :k], fused.held.weights)
     linear = fused.held.trait_linear[k:] - fitted
-    return fused.trait_cross[:, k:, k:], linear, fused.trait_squares[k:]
-
-
-def _mean(
-    fused: FusedDensity,
-    index: np.ndarray,
-    cross: np.ndarray,
-    linear: np.ndarray,
-    scale: np.ndarray,
-    every: np.ndarray,
-) -> np.ndarray:
-    """Mean of coefficients, (c, column), given their prior and the complete rows.
-
-    X'X and X'y are in units of the residual variance, 1 over `scale`; `every` is the precision, of
-    this order, that all rows bring.
-    """
-    prior = fused.prior_precision[index]
-    total = cross * scale[:, None, None]
-    diagonal = np.arange(len(index))
-    total[:, diagonal, diagonal] += (prior + LITTLE * every).T
-    right = linear * scale + prior * fused.prior_mean[index]
-    return np.linalg.solve(total, right.T[..., None])[..., 0].T
+    return np.ascontiguousarray(fused.trait_cross[:, k:, k:]), linear, fused.trait_squares[k:]

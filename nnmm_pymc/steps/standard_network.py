@@ -46,7 +46,7 @@ class Side:
         """Coefficients of all design columns, (c, column)."""
         n_columns = self.observed.shape[1]
         rows = [point[name].reshape(-1, n_columns) for name in self.coefficients]
-        return np.vstack([np.zeros((0, n_columns)), *rows])
+        return np.concatenate([np.zeros((0, n_columns)), *rows])
 
     def offset(self, conditional: ConditionalModel) -> np.ndarray:
         """Genetic values that are held, (individual, column)."""
@@ -57,7 +57,11 @@ class Side:
         ]
         if len(held) == 1:
             return held[0]
-        return np.sum([np.zeros(self.observed.shape), *held], axis=0)
+        return np.sum(held, axis=0) if held else self._nothing
+
+    @cached_property
+    def _nothing(self) -> np.ndarray:
+        return np.zeros(self.observed.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +77,13 @@ class StandardNetwork:
     activation: str
     centre: np.ndarray
     scale: np.ndarray
+
+    @cached_property
+    def cells_by_omic(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The missing cells omic by omic: which they are, their individuals, where omics begin."""
+        rows, columns = np.nonzero(self.latent)
+        order = np.argsort(columns, kind="stable")
+        return order, rows[order], np.concatenate([[0], np.cumsum(self.latent.sum(axis=0))])
 
     def weights_at(self, point: Point) -> np.ndarray:
         """Weights, (omic, trait), zero where the mask is."""
