@@ -154,6 +154,14 @@ def _draw_block(
     return n_changed
 
 
+@part()
+def _copy_columns(source, target, n):
+    """Copy the first n columns; numba's own assignment takes two seconds to compile."""
+    for k in range(target.shape[0]):
+        for i in range(n):
+            target[k, i] = source[k, i]
+
+
 @kernel()
 def sweep(
     dosages,
@@ -211,7 +219,7 @@ def sweep(
     # Rows end at whole vectors; what is beyond the last individual stays zero.
     width = (n + CHUNK - 1) // CHUNK * CHUNK if is_packed else vectors(n)
     work = np.zeros((n_responses, width), np.float32)
-    work[:, :n] = residual
+    _copy_columns(residual, work, n)
     responses = work if complete else np.zeros_like(work)
     tile = np.zeros((ROWS, LONG_TILE if n_responses == 1 else TILE), np.float32)
     lanes = np.empty((0 if is_packed else BLOCK, n_responses, LANES), np.float32)
@@ -244,7 +252,7 @@ def sweep(
         )
         block_update(dosages, centre, first, changed[:n_changed], change, tile, work)
         # fmt: on
-    residual[:] = work[:, :n]
+    _copy_columns(work, residual, n)
 
 
 @kernel()

@@ -193,7 +193,9 @@ def _prior(q, mean, precision, gradient):
 @part()
 def _multiply(matrix, vector, index):
     """Multiply some elements of a vector by a matrix, in place."""
-    old = vector[index]
+    old = np.empty(index.shape[0])
+    for a in range(index.shape[0]):
+        old[a] = vector[index[a]]
     for a in range(index.shape[0]):
         total = 0.0
         for b in range(index.shape[0]):

@@ -166,25 +166,25 @@ def nuts_draw(q, p, gradient, logp, step, reference, max_depth, directions, unif
     weight = 0.0
     depth = 0
     stop = 0
-    while depth < max_depth:
-        forward = directions[depth] > 0
-        # fmt: off
+    for grown in range(max_depth):
+        forward = directions[grown] > 0
+        begin_q, begin_p, begin_g = left_q, left_p, left_g
         if forward:
-            inner, end_q, end_p, end_g, sum2, new_q, new_g, new_logp, new_energy, weight2, stop = (
-                _subtree(right_q, right_p, right_g, depth, step, start_energy, reference,
-                         uniforms, counters, data)
-            )
+            begin_q, begin_p, begin_g = right_q, right_p, right_g
+        # The one call: it becomes code of this function, the density with it.
+        # fmt: off
+        inner, end_q, end_p, end_g, sum2, new_q, new_g, new_logp, new_energy, weight2, stop = (
+            _subtree(begin_q, begin_p, begin_g, grown, step if forward else -step, start_energy,
+                     reference, uniforms, counters, data)
+        )
+        # fmt: on
+        if forward:
             sum_left, sum_right = p_sum, sum2
             left_end, right_begin = right_p, inner
         else:
-            inner, end_q, end_p, end_g, sum2, new_q, new_g, new_logp, new_energy, weight2, stop = (
-                _subtree(left_q, left_p, left_g, depth, -step, start_energy, reference,
-                         uniforms, counters, data)
-            )
             sum_left, sum_right = sum2, p_sum
             left_end, right_begin = inner, left_p
-        # fmt: on
-        depth += 1
+        depth = grown + 1
         if stop != 0:
             break
         if forward:

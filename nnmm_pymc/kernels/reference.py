@@ -10,13 +10,32 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnmm_pymc.kernels.jit import kernel, part
+from nnmm_pymc.kernels.jit import FAST, kernel, part
 from nnmm_pymc.kernels.rows import take_at
 
 __all__ = ["reference_density"]
 
 # Of the precision of all rows: keeps what has no data and a flat prior solvable.
 LITTLE = 1e-9
+
+
+@part(error_model="numpy", fastmath=FAST)
+def _solve(matrix, right):
+    """Put the solution of a positive definite system into its right side; the matrix is used up.
+
+    By elimination: numba's way to LAPACK takes four seconds to compile.
+    """
+    size = right.shape[0]
+    for a in range(size):
+        for b in range(a + 1, size):
+            ratio = matrix[b, a] / matrix[a, a]
+            right[b] -= ratio * right[a]
+            for c in range(a + 1, size):
+                matrix[b, c] -= ratio * matrix[a, c]
+    for a in range(size - 1, -1, -1):
+        for b in range(a + 1, size):
+            right[a] -= matrix[a, b] * right[b]
+        right[a] /= matrix[a, a]
 
 
 @part()
@@ -27,16 +46,18 @@ def _coefficients(index, cross, linear, every, scale, prior_mean, prior_precisio
     residual variance, 1 over `scale`.
     """
     size = index.shape[0]
+    matrix, right = np.empty((size, size)), np.empty(size)
     for k in range(index.shape[1] if size else 0):
-        matrix, right = scale[k] * cross[k], scale[k] * linear[:, k]
         for a in range(size):
             at = index[a, k]
             prior = prior_precision[at]
+            for b in range(size):
+                matrix[a, b] = scale[k] * cross[k, a, b]
             matrix[a, a] += prior + LITTLE * scale[k] * every[a, k]
-            right[a] += prior * prior_mean[at]
-        found = np.linalg.solve(matrix, right)
+            right[a] = scale[k] * linear[a, k] + prior * prior_mean[at]
+        _solve(matrix, right)
         for a in range(size):
-            centre[index[a, k]] = found[a]
+            centre[index[a, k]] = right[a]
 
 
 @part()
@@ -76,8 +97,8 @@ def reference_density(priors, middle, cells, trait, whitening):
     for k in range(scale.shape[0]):
         own = slice(bounds[k], bounds[k + 1])
         there = slice(first + bounds[k], first + bounds[k + 1])
-        centre[there] = offset[own]
-        precision[there] = scale[k]
+        for c in range(bounds[k], bounds[k + 1]):
+            centre[first + c], precision[first + c] = offset[c], scale[k]
         for c in range(index.shape[0]):
             take_at(centre[there], row[own], centre[index[c, k]], design[c])
     index, cross, linear, every, scale = trait

@@ -343,7 +343,9 @@ class ConditionalModel:
             rv = model[names[value]]
             transform = model.rvs_to_transforms[rv]
             outputs.append(rv if transform is None else transform.forward(rv, *rv.owner.inputs))
-        draw = pymc_compile([], outputs, random_seed=seed, mode=QUICK_MODE)
+        # Distributions with a graph of their own would have it compiled, whatever the mode.
+        with pytensor.config.change_flags(cxx=""):
+            draw = pymc_compile([], outputs, random_seed=seed, mode=QUICK_MODE)
         points = []
         for _ in range(size):
             point = {
