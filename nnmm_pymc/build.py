@@ -44,7 +44,7 @@ from nnmm_pymc.record_rows import owner_weights
 from nnmm_pymc.steps.standard_network import Side, StandardNetwork, register_network
 from nnmm_pymc.variables import create, create_covariance
 
-__all__ = ["build_model", "edge_name"]
+__all__ = ["build_model", "edge_name", "parent_dim"]
 
 
 def build_model(nodes: list[Node], individuals: pd.Index) -> pm.Model:
@@ -140,7 +140,7 @@ def _coords(nodes: list[Node], individuals: pd.Index) -> dict[str, list[str]]:
             coords[random.dim] = list(random.levels)
         for link in node.parents:
             parent = node_called(nodes, link.node)
-            coords[_parent_dim(node, link, parent)] = list(link.columns)
+            coords[parent_dim(node, link, parent)] = list(link.columns)
     return coords
 
 
@@ -153,7 +153,7 @@ def _level_dim(node: Node, label: str) -> str:
     return f"{node.name}_{label}_level"
 
 
-def _parent_dim(node: Node, edge: ParentEdge, parent: Node) -> str:
+def parent_dim(node: Node, edge: ParentEdge, parent: Node) -> str:
     whole = edge.columns == parent.columns
     return parent.dim if whole else f"{node.name}_{edge.label}_parent"
 
@@ -334,7 +334,7 @@ def _weighted(
         centre, scale = column_scale(parent)
         values = (values - centre[columns]) / scale[columns]
     activated = pytensor_activation(edge.activation)(values)
-    dims = (_parent_dim(node, edge, parent), node.dim)
+    dims = (parent_dim(node, edge, parent), node.dim)
     name = f"{node.name}_{edge_name(node, edge)}"
     if is_selection(prior):
         weights = create_effects(name, prior, dims, weight_data(edge, node, parent), residual)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
+from scipy.special import ndtri
 
 from nnmm_pymc.activations import NUMPY_ACTIVATIONS
 from nnmm_pymc.alphabet import RRBLUP, MarkerGroups, MarkerPrior
@@ -29,6 +30,11 @@ __all__ = [
     "node_priors",
     "weight_data",
 ]
+
+
+#: Of 1,000 equally likely intervals of a standard normal, their middles; the sd is made one.
+STANDARD_NORMAL = ndtri((np.arange(1000) + 0.5) / 1000)
+STANDARD_NORMAL /= STANDARD_NORMAL.std()
 
 
 def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
@@ -248,14 +254,17 @@ def column_scale(node: Node) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _activated_moments(edge: ParentEdge, parent: Node) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and sd of the activated columns over the individuals in which they were observed."""
+    """Mean and sd of the activated columns over the individuals in which they were observed.
+
+    A column that nobody observed is standard normal, so that the latent nodes of a layer have the
+    same priors and may change places.
+    """
     centre, scale = column_scale(parent)
-    rng = np.random.default_rng(0)
     means, sds = [], []
     for c in edge.columns:
         k = parent.columns.index(c)
         z = parent.observed[:, k][~np.isnan(parent.observed[:, k])]
-        z = z if len(z) > 1 else rng.normal(size=1000)
+        z = z if len(z) > 1 else STANDARD_NORMAL
         z = (z - centre[k]) / scale[k] if edge.scaled else z
         g = NUMPY_ACTIVATIONS[edge.activation](z)
         spread = g.std()

@@ -149,7 +149,8 @@ def test_permuted_and_reflected_chains_are_brought_together(latent_network, late
     first = latent_fit.copy(deep=True)
     align_latent_nodes(latent_network, first)
     wrong = first.copy(deep=True)
-    signs = {"omics_geno", "omics_geno_mean", "omics_Intercept", "y_omics", "omics_missing_mean"}
+    signs = {"omics_geno", "omics_Intercept", "y_omics", "omics_missing"}
+    signs |= {f"{name}_mean" for name in signs}
     for group in ("posterior", "moments", "effect_draws"):
         dataset = wrong[group].to_dataset()
         for name, array in dataset.data_vars.items():
@@ -170,6 +171,98 @@ def test_permuted_and_reflected_chains_are_brought_together(latent_network, late
     for group in ("posterior", "moments", "effect_draws"):
         for name, array in first[group].data_vars.items():
             np.testing.assert_allclose(wrong[group][name], array, err_msg=str(name))
+
+
+REFLECTED = {
+    "beside markers and omics": (
+        ["omics ~ 1 + geno", "h ~ 1 + geno + omics", "y ~ 1 + tanh(h)"],
+        {"h_Intercept", "h_geno", "h_omics", "h_missing", "y_h"},
+    ),
+    "without markers": (
+        ["omics ~ 1 + geno", "h ~ 1 + omics", "y ~ 1 + tanh(h)"],
+        {"h_Intercept", "h_omics", "h_missing", "y_h"},
+    ),
+    "above another": (
+        ["h ~ 1 + geno", "k ~ 1 + geno + tanh(h)", "y ~ 1 + tanh(k)"],
+        {"h_Intercept", "h_geno", "h_missing", "k_h"},
+    ),
+    "without residual": (
+        [
+            nn.Equation(
+                "h ~ 1 + geno",
+                priors={"residual_variance": 0.0, "geno": nn.RRBLUP(slab_variance=0.05)},
+            ),
+            "y ~ 1 + tanh(h)",
+        ],
+        {"h_Intercept", "h_geno", "h_geno_connected", "h", "y_h"},
+    ),
+}
+
+
+def hidden_network(data, equations, **columns):
+    named = " ".join(getattr(e, "formula", e) for e in equations)
+    given = {"geno": data.genotypes, "omics": data.omics if "omics" in named else None}
+    given |= {name: nn.latent(1) if name in named else None for name in "hk"} | columns
+    given["pheno"] = data.phenotypes
+    return nn.Network([nn.Layer(n, v) for n, v in given.items() if v is not None], equations)
+
+
+def with_second_chain_reflected(result, signs):
+    """The first chain twice, the second time with all these variables' signs changed."""
+    wrong = result.copy(deep=True)
+    for group in ("posterior", "moments", "effect_draws"):
+        if group in wrong.children:
+            dataset = wrong[group].to_dataset()
+            for name, array in dataset.data_vars.items():
+                if "chain" in array.dims:
+                    values = array.to_numpy().copy()
+                    values[1] = values[0]
+                    values[1] *= -1.0 if str(name).removesuffix("_mean") in signs else 1.0
+                    dataset[name] = (array.dims, values)
+            wrong[group] = xr.DataTree(dataset)
+    return wrong
+
+
+@pytest.mark.parametrize("kind", REFLECTED)
+def test_a_reflected_chain_is_brought_back_with_all_that_goes_with_it(kind, data):
+    """Incoming weights, values of the node and what only NUTS draws among them."""
+    equations, signs = REFLECTED[kind]
+    network = hidden_network(data, equations)
+    keep = [n for n in ("h_missing", "h_geno_connected") if n in network.model.named_vars]
+    result = network.fit(draws=15, tune=15, keep=keep, **OPTIONS)
+    wrong = with_second_chain_reflected(result, signs)
+    density = nn.with_log_densities(network, wrong)
+    for group in ("log_likelihood", "log_prior"):
+        for array in density[group].data_vars.values():
+            np.testing.assert_allclose(array[1], array[0], rtol=1e-4, atol=1e-4)
+    align_latent_nodes(network, wrong)
+    for group in ("posterior", "moments", "effect_draws"):
+        if group in wrong.children:
+            for name, array in wrong[group].data_vars.items():
+                if "chain" in array.dims:
+                    np.testing.assert_array_equal(array[1], array[0], err_msg=str(name))
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "y ~ 1 + relu(h)",
+        nn.Equation("y ~ 1 + h", priors={"h": nn.Prior("Normal", mu=1.0, sigma=1.0)}),
+        nn.Equation("y ~ 1 + cube(h)", functions={"cube": lambda z: z**3}),
+    ],
+)
+def test_a_chain_stays_as_it_is_where_its_reflection_is_another_solution(last, data):
+    network = hidden_network(data, ["h ~ 1 + geno", last])
+    result = network.fit(draws=15, tune=15, **OPTIONS)
+    wrong = with_second_chain_reflected(result, {"h_Intercept", "h_geno", "h_missing"})
+    before = wrong.copy(deep=True)
+    align_latent_nodes(network, wrong)
+    xr.testing.assert_identical(before["posterior"].to_dataset(), wrong["posterior"].to_dataset())
+
+
+def test_latent_nodes_of_a_layer_have_the_same_priors(data):
+    network = hidden_network(data, ["h ~ 1 + geno", "y ~ 1 + sigmoid(h)"], h=nn.latent(3))
+    assert np.ptp(network.priors["y"]["sigmoid(h)"].parameters["sigma"]) == 0.0
 
 
 def test_a_column_without_values_is_no_latent_node_by_accident(data):
