@@ -187,6 +187,20 @@ def _flat(array: xr.DataArray) -> np.ndarray:
     return values.reshape(-1, *values.shape[2:])
 
 
+def _connected(network: Network, effects: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Effects of markers on a node without residual, one after another as NUTS has them."""
+    found = {}
+    for node in network.nodes:
+        for edge in node.markers:
+            name = f"{node.name}_{edge.label}"
+            if f"{name}_connected" in network.model.named_vars and name in effects:
+                draws = effects[name].transpose(*SAMPLE, ...).to_numpy()
+                reached = np.ones(draws.shape[2:], bool) if edge.mask is None else edge.mask != 0
+                dims = (*SAMPLE, f"{name}_connection")
+                found[f"{name}_connected"] = xr.DataArray(draws[:, :, reached], dims=dims)
+    return found
+
+
 def with_log_densities(network: Network, result: xr.DataTree) -> xr.DataTree:
     """A result with the groups that ArviZ's power-scaling needs: log_prior and log_likelihood.
 
@@ -225,7 +239,8 @@ def with_log_densities(network: Network, result: xr.DataTree) -> xr.DataTree:
     effects = effect_draws(result)
     if effects:
         posterior = posterior.sel(draw=effects["draw"])
-        own = {n: x for n, x in effects.items() if x.dims[2:] == model.named_vars_to_dims[n]}
+        own = {str(n): x for n, x in effects.items() if x.dims[2:] == model.named_vars_to_dims[n]}
+        own |= _connected(network, effects)
         posterior = posterior.assign({n: x for n, x in own.items() if n not in posterior})
     observed = [rv.name for rv in model.observed_RVs]
     lacking = [n for n in factors.needed(observed) if n not in posterior]

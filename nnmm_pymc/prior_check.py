@@ -126,7 +126,8 @@ def marker_dims(network: Network) -> set[str]:
     dims = {"individual", *(f"{node.name}_missing_cell" for node in network.nodes)}
     for node in network.nodes:
         for edge in node.markers:
-            dims |= {edge.dim, _effect_dim(network, node, edge)}
+            connection = f"{node.name}_{edge.label}_connection"
+            dims |= {edge.dim, _effect_dim(network, node, edge), connection}
         dims |= {edge.dim for edge in node.random}
     return dims
 

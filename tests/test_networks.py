@@ -228,8 +228,7 @@ def test_a_reflected_chain_is_brought_back_with_all_that_goes_with_it(kind, data
     """Incoming weights, values of the node and what only NUTS draws among them."""
     equations, signs = REFLECTED[kind]
     network = hidden_network(data, equations)
-    keep = [n for n in ("h_missing", "h_geno_connected") if n in network.model.named_vars]
-    result = network.fit(draws=15, tune=15, keep=keep, **OPTIONS)
+    result = network.fit(draws=15, tune=15, **OPTIONS)
     wrong = with_second_chain_reflected(result, signs)
     density = nn.with_log_densities(network, wrong)
     for group in ("log_likelihood", "log_prior"):
