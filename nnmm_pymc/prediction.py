@@ -116,6 +116,8 @@ def genotypes_by_layer(genotypes: Any, layers: list[str]) -> dict[str, Genotypes
         name: read_genotypes(data, drop_constant=False)
         for name, data in _by_layer(genotypes, "genotype", layers).items()
     }
+    for read in given.values():
+        read.check_called()
     lacking = sorted(set(layers) - set(given))
     if lacking:
         raise InputError(f"The fit needs genotypes of layer {lacking[0]!r} too.")

@@ -80,6 +80,24 @@ def test_maf_counts_the_rarer_allele():
     assert read_genotypes(frame, maf=0.05).p == 2
 
 
+@pytest.mark.parametrize("kind", ["hard", "real"])
+def test_an_individual_without_any_call_counts_as_absent(kind):
+    """It would be taken for one with average genotypes."""
+    dosages = np.array([[0.0, 2.0], [1.0, 1.0], [np.nan, np.nan], [2.0, np.nan]])
+    dosages += 0.0 if kind == "hard" else 0.25 * (dosages < 2.0)
+    names = ["a", "b", "c", "d"]
+    genotypes = read_genotypes(pd.DataFrame(dosages, names, ["snp1", "snp2"]))
+    assert genotypes.uncalled == {"c"}
+    assert "Individuals without any call, which a network leaves out: 1." in str(genotypes.report)
+    pheno = Table(pd.DataFrame({"y": [1.0, 2.0, 3.0, 4.0]}, index=names))
+    alignment = align({"geno": genotypes, "pheno": pheno})
+    assert list(alignment.individuals) == ["a", "b", "d"]
+    assert "Dropped, no genotypes in 'geno': 1 (c)." in str(alignment)
+    assert list(align({"geno": genotypes.take(["c", "d"]), "pheno": pheno}).individuals) == ["d"]
+    with pytest.raises(InputError, match=r"no marker is called in 1 individuals \(c\)"):
+        genotypes.check_called()
+
+
 def test_all_markers_dropped_is_an_error_that_says_why():
     with pytest.raises(InputError, match=r"DataFrame: no marker is left of 2: 2 no variance"):
         read_genotypes(pd.DataFrame({"a": [1, 1], "b": [0, 0]}))

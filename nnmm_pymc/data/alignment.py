@@ -56,7 +56,8 @@ def align(tables: Mapping[str, Genotypes | Table]) -> Alignment:
     """Match individuals across layers by ID.
 
     An individual is kept if every genotype layer has it (if there is no genotype layer, always);
-    what it lacks in other layers is missing data.
+    what it lacks in other layers is missing data. A genotype layer has an individual of which it
+    has any call.
 
     Parameters
     ----------
@@ -91,6 +92,9 @@ def align(tables: Mapping[str, Genotypes | Table]) -> Alignment:
     union = dict.fromkeys(i for name in order for i in tables[name].individuals)
     ids = pd.Index(list(union), dtype=str)
     presence = pd.DataFrame({name: ids.isin(tables[name].individuals) for name in order}, index=ids)
+    for name, table in tables.items():
+        if isinstance(table, Genotypes):
+            presence[name] &= ~ids.isin(table.uncalled)
     genotyped = presence[geno].all(axis=1)
     if not genotyped.any():
         raise InputError(f"no individual is in all of {some((labels[g] for g in geno), 8)}.")

@@ -37,6 +37,8 @@ class Genotypes:
         File name, "DataFrame" or "array"; used in messages.
     scratch : Path, optional
         Folder in which the dosages lie, instead of in memory.
+    uncalled : frozenset of str
+        Individuals without a call of any marker when the data were read.
 
     Examples
     --------
@@ -57,6 +59,7 @@ class Genotypes:
     info: pd.DataFrame | None = None
     source: str = "genotypes"
     scratch: Path | None = None
+    uncalled: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         shape = (len(self.markers), len(self.individuals))
@@ -86,6 +89,21 @@ class Genotypes:
     def packed(self) -> Packed:
         """The dosages again with four in a byte, for the sweep."""
         return pack(self.dosages, partial(empty, scratch=self.scratch))
+
+    def check_called(self) -> None:
+        """Refuse individuals without a call of any marker.
+
+        Raises
+        ------
+        InputError
+            There are some.
+        """
+        if self.uncalled:
+            names = self.individuals[self.individuals.isin(self.uncalled)]
+            raise InputError(
+                f"{self.source}: no marker is called in {len(names)} individuals ({some(names)}), "
+                "so that nothing is known of their genotypes; leave them out."
+            )
 
     @property
     def nbytes(self) -> int:

@@ -30,6 +30,9 @@ class GenotypeReport:
         Missing calls of the markers kept; each counts as the mean dosage of its marker.
     dropped
         Reason (text) by name of the dropped marker.
+    uncalled
+        Positions, among those read, of individuals without a call of any marker: nothing is known
+        of their genotypes, and a network takes them to be absent.
     """
 
     n_individuals: int
@@ -37,6 +40,7 @@ class GenotypeReport:
     n_markers: int
     missing_cells: int
     dropped: pd.Series
+    uncalled: tuple[int, ...] = ()
 
     @property
     def missing_rate(self) -> float:
@@ -52,13 +56,16 @@ class GenotypeReport:
             if self.missing_cells
             else "No missing calls.",
         ]
+        if self.uncalled:
+            count = len(self.uncalled)
+            lines.append(f"Individuals without any call, which a network leaves out: {count}.")
         # "missing rate 0.31 above ..." and "missing rate 0.42 above ..." are one reason.
         reasons = self.dropped.str.replace(r" \S+(?= (?:below|above) )", "", regex=True)
         lines += [
             f"Dropped, {reason}: {len(group)} ({some(group.index)})."
             for reason, group in reasons.groupby(reasons, sort=False)
         ]
-        return "\n".join(lines if len(lines) > 2 else [*lines, "No marker dropped."])
+        return "\n".join(lines if len(self.dropped) else [*lines, "No marker dropped."])
 
 
 def quality_control(
@@ -101,7 +108,7 @@ def quality_control(
     for name, value, top in (("maf", maf, 0.5), ("max_missing", max_missing, 1.0)):
         if not 0 <= value <= top:
             raise InputError(f"{name}={value} is outside 0..{top}: give a share, not a percentage.")
-    count, mean, constant = _marker_statistics(dosages)
+    count, mean, constant, called = _marker_statistics(dosages)
     missing = dosages.shape[1] - count
     rate = missing / dosages.shape[1]
     frequency = np.minimum(mean / 2, 1 - mean / 2)
@@ -136,28 +143,36 @@ def quality_control(
         n_markers=len(markers),
         missing_cells=int(missing[keep].sum()),
         dropped=dropped,
+        uncalled=tuple(map(int, np.flatnonzero(~called))),
     )
     return dosages, markers, mean, report
 
 
-def _marker_statistics(dosages: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Calls, mean dosage and "all calls are equal" of every marker."""
+def _marker_statistics(
+    dosages: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Calls, mean dosage and "all calls are equal" of every marker; who has any call."""
     p, n = dosages.shape
+    called = np.zeros(n, bool)
     count, total = np.empty(p, np.int64), np.empty(p)
     low, high = np.empty(p), np.empty(p)
     for start in range(0, p, BLOCK):
         rows = slice(start, start + BLOCK)
         block = dosages[rows]
         if block.dtype == np.int8:
-            absent = np.count_nonzero(block == MISSING, axis=1)
+            lacking = block == MISSING
+            absent = np.count_nonzero(lacking, axis=1)
             total[rows] = block.sum(axis=1, dtype=np.int64) + absent  # each one counted as -1
             low[rows] = block.view(np.uint8).min(axis=1)  # MISSING is 255 there
             high[rows] = block.max(axis=1)
         else:
-            absent = np.count_nonzero(np.isnan(block), axis=1)
+            lacking = np.isnan(block)
+            absent = np.count_nonzero(lacking, axis=1)
             total[rows] = np.nansum(block, axis=1, dtype=np.float64)
             low[rows] = np.fmin.reduce(block, axis=1)
             high[rows] = np.fmax.reduce(block, axis=1)
         count[rows] = n - absent
+        if not called.all():
+            called |= ~lacking.all(axis=0)
     with np.errstate(invalid="ignore"):
-        return count, total / count, low == high
+        return count, total / count, low == high, called

@@ -122,6 +122,7 @@ def genomic_matrix(genomic: Genotypes | pd.DataFrame) -> tuple[np.ndarray, pd.In
         z = genomic.centred()
         return z @ z.T, genomic.individuals, genomic.source
     if isinstance(genomic, Genotypes):
+        genomic.check_called()
         return _vanraden(genomic), genomic.individuals, genomic.source
     if not isinstance(genomic, pd.DataFrame):
         raise InputError(

@@ -152,7 +152,8 @@ def _checked(
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     info = info if info is None or len(kept) == len(markers) else info.loc[kept]
-    return Genotypes(dosages, individuals, kept, mean, report, info, source, scratch)
+    uncalled = frozenset(individuals[list(report.uncalled)])
+    return Genotypes(dosages, individuals, kept, mean, report, info, source, scratch, uncalled)
 
 
 def _filtered(genotypes: Genotypes, maf: float, max_missing: float) -> Genotypes:
