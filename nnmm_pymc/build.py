@@ -85,6 +85,7 @@ def _standard_network(nodes: list[Node]) -> StandardNetwork | None:
         or terminal.equation.residual != "independent"
         or len(terminal.parents) != 1
         or not middle.latent.any()
+        or not np.isnan(middle.given).all()
         or middle.parents
     ):
         return None

@@ -185,7 +185,9 @@ def _phenotypes(networks: Mapping[str, Network], traits: Sequence[str] | None) -
         nodes = {node.name: node for node in network.nodes}
         columns = trait_columns(network.nodes, traits)
         values = {trait: nodes[name].observed[:, k] for trait, (name, k) in columns.items()}
-        frames[label] = pd.DataFrame(values, network.individuals).dropna(how="all")
+        frame = pd.DataFrame(values, network.individuals).dropna(how="all")
+        # Who has no genotypes is in no fold: nobody's breeding value comes without.
+        frames[label] = frame[~frame.index.isin(network.alignment.without_genotypes)]
     first = next(iter(frames))
     for label, frame in frames.items():
         if set(frame) != set(frames[first]):

@@ -165,6 +165,9 @@ class Node:
     latent : (individual, column) array of bool
         Missing cells that something observed depends on: unknowns of the model. Other missing
         cells carry no information and are left out of it.
+    given : (individual, column) array
+        Values that are known but not modelled (`nnmm_pymc.ungenotyped`); NaN elsewhere. `observed`
+        is NaN there.
     records : Records, optional
         Where rows are records, not individuals: those of `observed`, of covariates and random
         effects.
@@ -184,6 +187,7 @@ class Node:
     observed: np.ndarray
     terminal: bool = True
     latent: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    given: np.ndarray = field(default_factory=lambda: np.zeros(0))
     markers: list[MarkerEdge] = field(default_factory=list)
     parents: list[ParentEdge] = field(default_factory=list)
     functions: list[FunctionEdge] = field(default_factory=list)
@@ -193,6 +197,10 @@ class Node:
     weights: np.ndarray | None = None
     categories: np.ndarray | None = None
     bounds: tuple[np.ndarray, np.ndarray] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.given.size:
+            self.given = np.full(self.observed.shape, np.nan)
 
     def row_names(self, individuals: pd.Index) -> pd.Index:
         """Names of the rows: the individuals, or the numbers of their records."""

@@ -192,7 +192,7 @@ def matched_genotypes(
     """Genotypes of these individuals by layer, centred as in the fit."""
     layers = {edge.layer: network.tables[edge.layer] for n in network.nodes for edge in n.markers}
     return {
-        name: match_markers(table.take(individuals), result, name)
+        name: match_markers(table.reindexed(individuals), result, name)
         for name, table in layers.items()
         if isinstance(table, Genotypes)
     }

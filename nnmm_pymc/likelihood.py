@@ -1,4 +1,4 @@
-"""The likelihood of a node: its observed cells, and missing ones that are unknowns."""
+"""The likelihood of a node: its observed cells, missing ones that are unknowns, and given ones."""
 
 from __future__ import annotations
 
@@ -74,6 +74,9 @@ def add_likelihood(
         )
         rows, columns = np.nonzero(node.latent)
         values = pt.set_subtensor(values[rows, columns], missing)
+    given = ~np.isnan(node.given)
+    if given.any():
+        values = pt.set_subtensor(values[np.nonzero(given)], node.given[given])
     return pm.Deterministic(node.name, values, dims=(node.row_dim, node.dim))
 
 

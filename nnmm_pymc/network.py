@@ -106,8 +106,9 @@ class Network:
     nodes : list of Node
         The left sides of the equations, parents before children.
     individuals : pandas.Index
-        Individuals of the model: genotyped and with at least one value that is modelled. Others
-        that are genotyped carry no information and get their breeding values from the fit.
+        Individuals of the model: those with at least one value that is modelled. Others that are
+        genotyped carry no information and get their breeding values from the fit. An individual
+        without genotypes counts in equations without markers: its omics are taken as they are.
     model : pymc.Model
         To inspect, or to extend inside ``with network.model:``.
 
@@ -153,8 +154,11 @@ class Network:
         self.nodes: list[Node]
         self.individuals: pd.Index
         self.nodes, self.individuals = resolve(
-            {**self.tables, **self.kinships}, self.equations, self.alignment.individuals
+            {**self.tables, **self.kinships},
+            self.equations,
+            pd.Index([*self.alignment.individuals, *self.alignment.dropped.index]),
         )
+        self.alignment = self.alignment.using(self.individuals)
 
     def _read(self, layer: Layer) -> Genotypes | Table | Pedigree | Precision:
         if layer.individual is not None:

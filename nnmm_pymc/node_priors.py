@@ -281,5 +281,5 @@ def _variances(genotypes: Genotypes) -> np.ndarray:
         block -= genotypes.mean[start : start + 256, None].astype(np.float32)
         if genotypes.dosages.dtype == np.int8:
             block[genotypes.dosages[start : start + 256] == MISSING] = 0.0
-        out[start : start + 256] = np.einsum("ij,ij->i", block, block) / max(1, genotypes.n)
+        out[start : start + 256] = np.einsum("ij,ij->i", block, block) / max(1, genotypes.n_called)
     return out

@@ -32,6 +32,7 @@ from nnmm_pymc.record_rows import (
     record_node,
 )
 from nnmm_pymc.right_side import add_right_side, matching_nodes
+from nnmm_pymc.ungenotyped import close_rows
 
 __all__ = ["resolve"]
 
@@ -55,7 +56,7 @@ def resolve(
         members of their own.
     equations : tuple of Equation
     individuals : pandas.Index
-        Individuals that every genotype layer has.
+        With genotypes or without.
 
     Returns
     -------
@@ -75,6 +76,8 @@ def resolve(
         code_values(node, layers, individuals)
     _check_disjoint(nodes)
     _check_layers_used(layers, nodes)
+    nodes = _sorted(nodes, {node.name: _parent_nodes(node, nodes, layers) for node in nodes})
+    close_rows(nodes, layers, individuals)
     keep = np.zeros(len(individuals), bool)
     for node in nodes:
         present = ~np.isnan(node.observed).all(axis=1)
@@ -88,10 +91,8 @@ def resolve(
     individuals = individuals[keep]
     for node in nodes:
         keep_rows(node, keep)
-    parents = {node.name: _parent_nodes(node, nodes, layers) for node in nodes}
-    nodes = _sorted(nodes, parents)
     _name_dims(nodes)
-    genotypes = {k: g.take(individuals) for k, g in layers.items() if isinstance(g, Genotypes)}
+    genotypes = {k: g.reindexed(individuals) for k, g in layers.items() if isinstance(g, Genotypes)}
     for node in nodes:
         check_records(node)
         check_family(node)
@@ -230,7 +231,7 @@ def _mark_latent(nodes: list[Node], n_individuals: int) -> None:
             which = [by_name[name].columns.index(c) for c in columns]
             needed[name][np.ix_(active, which)] = True
     for node in nodes:
-        node.latent = needed[node.name] & np.isnan(node.observed)
+        node.latent = needed[node.name] & np.isnan(node.observed) & np.isnan(node.given)
 
 
 def _check_variation(nodes: list[Node], layers: Mapping[str, Any]) -> None:

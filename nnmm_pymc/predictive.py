@@ -59,7 +59,8 @@ class Cells:
         for node in nodes:
             own = [(node.name, k) in columns.values() for k in range(len(node.columns))]
             chosen[node.name] = np.where(own, node.observed, np.nan)
-            given[node.name] = np.where(own, np.nan, node.observed)
+            known = np.where(np.isnan(node.given), node.observed, node.given)
+            given[node.name] = np.where(own, np.nan, known)
         designs = {f"{n.name}_{c.label}": c.design for n in nodes for c in n.covariates}
         designs |= {f"{n.name}_{e.label}": edge_levels(e) for n in nodes for e in n.random}
         return cls(chosen, given, designs)

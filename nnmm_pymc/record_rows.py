@@ -51,7 +51,7 @@ def keep_rows(node: Node, keep: np.ndarray) -> None:
     """Leave out what is of other individuals."""
     records = node.records
     own = keep if records is None else keep[records.owner]
-    node.observed = node.observed[own]
+    node.observed, node.given = node.observed[own], node.given[own]
     if node.bounds is not None:
         node.bounds = (node.bounds[0][own], node.bounds[1][own])
     if records is None:

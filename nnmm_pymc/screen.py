@@ -148,6 +148,7 @@ def predictive_checks(network: Network, result: xr.DataTree, random_seed: int = 
         return pd.DataFrame(columns=names)
     nodes, rng = read_description(result), np.random.default_rng(random_seed)
     genotypes = matched_genotypes(network, result, network.individuals)
+    genotyped = ~network.individuals.isin(network.alignment.without_genotypes)
     designs = Cells.of(network.nodes, {}).designs
     replicates: dict[str, list[np.ndarray]] = {node.name: [] for node in nodes}
     draws = merit_draws(result, genotypes, None, network.functions, network.individuals)
@@ -164,7 +165,7 @@ def predictive_checks(network: Network, result: xr.DataTree, random_seed: int = 
         drawn = np.concatenate(replicates[node.name])
         drawn = drawn[np.linspace(0, len(drawn) - 1, REPLICATES).astype(int)]
         for k, column in enumerate(node.columns):
-            seen = ~np.isnan(node.observed[:, k])
+            seen = ~np.isnan(node.observed[:, k]) & genotyped
             if seen.sum() < 3:
                 continue
             for name, statistic in STATISTICS.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -23,21 +23,30 @@ class Alignment:
         Individual by layer; individuals in order of first appearance, genotype layers first.
     dropped : pandas.Series
         Reason by ID of every individual that cannot be used.
+    without_genotypes : pandas.Index
+        Individuals that lack genotypes and are used all the same, in equations without markers.
     """
 
     presence: pd.DataFrame
     dropped: pd.Series
+    without_genotypes: pd.Index = field(default_factory=lambda: pd.Index([], dtype=str))
 
     @property
     def individuals(self) -> pd.Index:
-        """IDs kept, in the order of the first genotype layer."""
-        return self.presence.index[~self.presence.index.isin(self.dropped.index)]
+        """IDs that every genotype layer has, in the order of the first."""
+        ids = self.presence.index
+        return ids[~ids.isin(self.dropped.index) & ~ids.isin(self.without_genotypes)]
+
+    def using(self, individuals: pd.Index) -> Alignment:
+        """The same where these individuals are used, whether they have genotypes or not."""
+        used = self.dropped.index[self.dropped.index.isin(individuals)]
+        return replace(self, dropped=self.dropped.drop(used), without_genotypes=used)
 
     def summary(self) -> str:
         """How many individuals each layer has, how many are shared, kept and dropped."""
         held = self.presence.sum(axis=1)
         lines = [
-            f"{len(self.presence)} individuals: {len(self.individuals)} kept, "
+            f"{len(self.presence)} individuals: {len(self.presence) - len(self.dropped)} kept, "
             f"{len(self.dropped)} dropped; "
             f"in every layer: {int((held == self.presence.shape[1]).sum())}."
         ]
@@ -45,6 +54,11 @@ class Alignment:
             alone = present.index[present & (held == 1)]
             only = f", {len(alone)} only here ({some(alone)})" if len(alone) else ""
             lines.append(f"{layer}: {int(present.sum())} individuals{only}.")
+        if len(self.without_genotypes):
+            lines.append(
+                f"Kept without genotypes, for the equations that need none: "
+                f"{len(self.without_genotypes)} ({some(self.without_genotypes)})."
+            )
         for reason, group in self.dropped.groupby(self.dropped, sort=False):
             lines.append(f"Dropped, {reason}: {len(group)} ({some(group.index)}).")
         return "\n".join(lines)

@@ -81,6 +81,11 @@ class Genotypes:
         return len(self.individuals)
 
     @property
+    def n_called(self) -> int:
+        """Number of individuals with a call of any marker."""
+        return int(np.sum(~self.individuals.isin(self.uncalled)))
+
+    @property
     def p(self) -> int:
         """Number of markers."""
         return len(self.markers)
@@ -138,6 +143,19 @@ class Genotypes:
         where = _positions(self.individuals, wanted, "individual", self.source)
         dosages = taken_columns(self.dosages, where, self.scratch)
         return replace(self, dosages=dosages, individuals=self.individuals[where])
+
+    def reindexed(self, individuals: pd.Index) -> Genotypes:
+        """These individuals, in this order; those that are not there have no calls."""
+        lacking = individuals[~individuals.isin(self.individuals)]
+        if not len(lacking):
+            return self.take(individuals)
+        blank = np.empty((self.p, len(lacking)), self.dosages.dtype)
+        blank[:] = MISSING if self.dosages.dtype == np.int8 else self.mean[:, None]
+        there = self.take(individuals[individuals.isin(self.individuals)])
+        order = pd.Index([*there.individuals, *lacking]).get_indexer(individuals)
+        dosages = np.ascontiguousarray(np.hstack([there.dosages, blank])[:, order])
+        uncalled = self.uncalled | set(lacking)
+        return replace(self, dosages=dosages, individuals=individuals, uncalled=uncalled)
 
     def take_markers(self, markers: Iterable[object]) -> Genotypes:
         """These markers, in this order.

@@ -111,7 +111,7 @@ def genomic_relationship(genotypes: Genotypes) -> GenomicRelationship:
     for start in range(0, p, _BLOCK):
         block = _centred(genotypes, start)
         gram += block.T @ block
-        total += float(np.einsum("ij,ij->", block, block)) / max(1, n)
+        total += float(np.einsum("ij,ij->", block, block)) / max(1, genotypes.n_called)
     total = max(total, 1e-12)
     values, vectors = eigh(gram / total)
     eigenvectors = _as_dosages(values, vectors, genotypes.individuals, genotypes.source)
