@@ -252,7 +252,12 @@ def _function_value(
         arguments.append(values[name][:, which] if matrix else values[name][:, which[0]])
     out = node_function(edge)(arguments)
     dim = f"{node.name}_{edge.label}_output"
-    width = int(out.shape[1].eval(mode="FAST_COMPILE"))
+    rows, width = map(int, out.shape.eval(mode="FAST_COMPILE"))
+    if rows != len(pm.modelcontext(None).coords["individual"]):
+        raise InputError(
+            f"Equation {node.equation.formula!r}: the function {edge.name!r} returned {rows} rows; "
+            "it must return one for each individual."
+        )
     pm.modelcontext(None).add_coord(dim, [str(k + 1) for k in range(width)])
     weights = _parameter(prior, f"{node.name}_{edge.label}", (dim, node.dim))
     return out @ (weights + np.zeros((width, len(node.columns))))

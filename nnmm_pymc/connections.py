@@ -57,12 +57,23 @@ def connection_mask(
         if unknown:
             raise InputError(
                 f"{where} of {child!r} name the {word} {unknown[0]!r}, which does not exist or was "
-                f"dropped ({len(unknown)} of {len(wanted)} are unknown); take it out."
+                f"dropped ({len(unknown)} of {len(wanted)} are unknown); take it out"
+                f"{_by_term(node)}."
             )
         column = node.columns.index(child)
         mask[:, column] = False
         mask[[position[w] for w in wanted], column] = True
     return mask
+
+
+def _by_term(node: Node) -> str:
+    """What else may be wrong where connections are not given by term."""
+    labels = [t.label for t in node.equation.terms if t.names]
+    given = node.equation.connections or {}
+    if len(labels) < 2 or any(isinstance(value, Mapping) for value in given.values()):
+        return ""
+    shown = ", ".join(f"{label!r}: {{...}}" for label in labels)
+    return f", or, if it is of another term, give connections by term: {{{shown}}}"
 
 
 def _connections_of(node: Node, term: Term, parents: tuple[str, ...]) -> Mapping[str, Any] | None:

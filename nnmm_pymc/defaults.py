@@ -80,7 +80,10 @@ class EffectData:
     @property
     def total_variance(self) -> np.ndarray:
         """Sum of the variances of the markers that may reach each column."""
-        reached = self.variances.sum() if self.mask is None else self.variances @ self.mask
+        everything = self.variances.sum()
+        reached = everything if self.mask is None else self.variances @ self.mask
+        # Where no marker reaches, nothing depends on the prior; it keeps a sensible scale.
+        reached = np.where(reached > 0.0, reached, everything)
         return np.maximum(np.broadcast_to(reached, len(self.columns)), 1e-12)
 
     @property

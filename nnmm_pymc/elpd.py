@@ -141,6 +141,14 @@ def compare_networks(log_likelihoods: Mapping[str, xr.DataTree], **options: Any)
     ...     {label: phenotype_log_likelihood(*fit) for label, fit in fits.items()}
     ... )  # doctest: +SKIP
     """
+    if not isinstance(log_likelihoods, Mapping) or len(log_likelihoods) < 2:
+        raise InputError("Give a mapping from labels to two or more results, to compare networks.")
+    for label, result in log_likelihoods.items():
+        if "phenotypes" not in getattr(result, "children", {}).get("log_likelihood", {}):
+            raise InputError(
+                f"{label!r} has no log likelihood of phenotypes; give what "
+                "phenotype_log_likelihood(network, result) returns."
+            )
     first, *others = log_likelihoods
     for other in others:
         data = [log_likelihoods[label]["observed_data"].dataset for label in (first, other)]

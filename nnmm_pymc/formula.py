@@ -182,6 +182,11 @@ class Equation:
         for name, function in self.functions.items():
             if not callable(function):
                 raise InputError(f"Equation {self.formula!r}: function {name!r} is {function!r}.")
+            if name in (*ACTIVATIONS, "scale"):
+                raise InputError(
+                    f"Equation {self.formula!r}: {name!r} is built in; call your function another "
+                    "name."
+                )
         if not self.left:
             raise InputError(
                 f"Equation {self.formula!r} has nothing left of '~'; name what it models."

@@ -80,6 +80,12 @@ class NodeFunction:
             with pm.Model(model=None) as model:
                 out = self(inputs)
             names = {rv.name: rv.type() for rv in model.free_RVs}
+            discrete = [rv.name for rv in model.free_RVs if rv.dtype.startswith(("int", "bool"))]
+            if discrete:
+                raise InputError(
+                    f"The function {self.name!r} has the discrete unknown {discrete[0]!r}, which "
+                    "no step draws; give it continuous ones."
+                )
             out = graph_replace(
                 [out], {model[name]: value for name, value in names.items()}, strict=False
             )[0]

@@ -83,6 +83,11 @@ def intervene(
     >>> nn.intervene(result, "cohort.bed", omics={"gene1": 0.0}, average=True)  # doctest: +SKIP
     """
     levels = tails(probability)
+    for name, given in (("omics", omics), ("markers", markers)):
+        if given is not None and not isinstance(given, Mapping):
+            raise InputError(
+                f"{name}={given!r} must be a mapping from names to what they are set to."
+            )
     if not omics and not markers:
         raise InputError("Nothing is set; give omics={name: value} or markers={name: dosage}.")
     nodes = read_description(result)

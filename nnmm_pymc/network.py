@@ -168,10 +168,18 @@ class Network:
         left = {name for e in self.equations for name in e.left}
         terms = [t for e in self.equations for t in e.terms]
         right = {name for t in terms for name in (*t.names, *t.functions)}
-        if layer.name in right and layer.name not in left:
+        columns = set(map(str, getattr(layer.data, "columns", ())))
+        if layer.name in right and layer.name not in left and not left & columns:
             if has_parents(layer.data):
                 return read_pedigree(layer.data)
-            return read_genotypes(layer.data)
+            try:
+                return read_genotypes(layer.data)
+            except InputError as error:
+                raise InputError(
+                    f"{error} Layer {layer.name!r} was taken for genotypes, as no equation has it, "
+                    "or a column of it, on its left; if it is a table, give "
+                    f"Layer({layer.name!r}, read_table(...)) and an equation."
+                ) from None
         return read_table(layer.data, name=layer.name)
 
     @property

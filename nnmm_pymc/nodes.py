@@ -101,6 +101,12 @@ def resolve(
         check_tails(node)
     _mark_latent(nodes, len(individuals))
     for node in nodes:
+        if node.terminal and isinstance(layers[node.layer], LatentTable):
+            raise InputError(
+                f"Nothing depends on the latent layer {node.layer!r}, so that nothing is known of "
+                "it; let a trait depend on it, or leave it out."
+            )
+    for node in nodes:
         check_correlated(node)
     check_levels(nodes, individuals)
     for node in nodes:
@@ -161,10 +167,15 @@ def _outcomes(equation: Equation, table: Table) -> tuple[str, ...]:
 
 
 def _check_disjoint(nodes: list[Node]) -> None:
-    seen: dict[tuple[str, str], Node] = {}
+    seen: dict[str, Node] = {}
     for node in nodes:
         for column in node.columns:
-            other = seen.setdefault((node.layer, column), node)
+            other = seen.setdefault(column, node)
+            if other.layer != node.layer:
+                raise InputError(
+                    f"Layers {other.layer!r} and {node.layer!r} both have a column {column!r}, "
+                    "which results could not tell apart; rename one."
+                )
             if other is not node:
                 raise InputError(
                     f"Column {column!r} of layer {node.layer!r} is on the left of two equations: "

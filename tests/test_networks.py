@@ -355,3 +355,84 @@ def test_the_scale_of_the_omics_does_not_matter(data, factor):
 
     base, scaled = ebv(omics), ebv(omics * factor)
     assert np.corrcoef(base, scaled)[0, 1] > 0.99
+
+
+# ---------------------------------------------------------------- what is refused, and how
+
+
+def function_network(data, function, formula="y ~ 1 + f(omic1, omic2)"):
+    equation = nn.Equation(formula, functions={"f": function})
+    return nn.Network(layers(data), ["omics ~ 1 + geno", equation])
+
+
+def two_genotype_layers(data, connections):
+    first, second = data.genotypes.iloc[:, :15], data.genotypes.iloc[:, 15:]
+    given = {"c1": first, "c2": second, "omics": data.omics, "pheno": data.phenotypes}
+    equation = nn.Equation("omics ~ 1 + c1 + c2", connections=connections)
+    return nn.Network([nn.Layer(*g) for g in given.items()], [equation, "y ~ 1 + omics"])
+
+
+REFUSED = {
+    r"'tanh' is built in": lambda data: nn.Equation(
+        "y ~ 1 + tanh(omics)", functions={"tanh": lambda z: z}
+    ),
+    r"returned 240 rows; it must return one for each": lambda data: (
+        function_network(data, lambda a, b: pt.concatenate([a, b])).model
+    ),
+    r"has the discrete unknown 'coin'": lambda data: (
+        function_network(data, lambda a, b: a * pm.Bernoulli("coin", 0.5) + b).model
+    ),
+    r"Nothing depends on the latent layer 'h'": lambda data: nn.Network(
+        [*layers(data), nn.Layer("h", nn.latent(1))],
+        ["h ~ 1 + geno", "omics ~ 1 + geno", "y ~ 1 + omics"],
+    ),
+    r"Layers 'h' and 'omics' both have a column 'omic1'": lambda data: nn.Network(
+        [*layers(data), nn.Layer("h", nn.latent(["omic1"]))],
+        ["h ~ 1 + geno", "omics ~ 1 + geno", "y ~ 1 + omics + h"],
+    ),
+    r"give connections by term: \{'c1': \{...\}, 'c2': \{...\}\}": lambda data: two_genotype_layers(
+        data, {"omic1": ["snp1"], "omic2": ["snp30"]}
+    ),
+    r"Layer 'omics' was taken for genotypes": lambda data: nn.Network(
+        layers(data), ["y ~ 1 + omics"]
+    ),
+    r"latent='gibbs' needs one omics layer": lambda data: nn.assign_steps(
+        nn.Network(
+            layers(data, omics=data.omics.mask(data.omics > 1.0)),
+            ["omics ~ 1 + geno", "y ~ 1 + tanh(omics) + omic1"],
+        ).model,
+        latent="gibbs",
+    ),
+    r"latent\(2.5\): give a whole number": lambda data: nn.latent(2.5),
+    r"two or more results, to compare": lambda data: nn.compare_networks([1, 2]),
+    r"'a' has no log likelihood of phenotypes": lambda data: nn.compare_networks({"a": 1, "b": 2}),
+    r"omics=\['omic1'\] must be a mapping": lambda data: nn.intervene(
+        None, data.genotypes, omics=["omic1"]
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_cannot_be_is_refused_in_one_sentence(message, data):
+    with pytest.raises(nn.InputError, match=message):
+        REFUSED[message](data)
+
+
+def test_columns_with_equations_of_their_own_make_their_layer_a_table(data):
+    network = nn.Network(
+        layers(data), ["omic1 ~ 1 + geno", "omic2 ~ 1 + geno", "y ~ 1 + tanh(omics)"]
+    )
+    assert {node.name for node in network.nodes} == {"omic1", "omic2", "y"}
+
+
+def test_a_column_that_no_marker_reaches_has_a_sensible_prior(data):
+    equation = nn.Equation("omics ~ 1 + geno", connections={"omic1": []})
+    network = nn.Network(layers(data), [equation, "y ~ 1 + omics"])
+    rates = network.priors["omics"]["geno"].slab_variance.parameters["beta"]
+    assert rates.max() < 10.0 * rates.min()
+
+
+def test_connections_by_term_may_span_genotype_layers(data):
+    given = {"c1": {"omic1": ["snp1"], "omic2": []}, "c2": {"omic1": [], "omic2": ["snp30"]}}
+    masks = [edge.mask for edge in two_genotype_layers(data, given).nodes[0].markers]
+    assert [np.argwhere(mask).tolist() for mask in masks] == [[[0, 0]], [[14, 1]]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +61,8 @@ def latent(nodes: int | Sequence[str]) -> LatentNodes:
         return LatentNodes(tuple(f"latent_{k + 1}" for k in range(nodes)))
     if isinstance(nodes, str):
         nodes = [nodes]
+    if not isinstance(nodes, Iterable):
+        raise InputError(f"latent({nodes!r}): give a whole number of nodes, or their names.")
     names = clean_names(nodes, "latent nodes", kind="name")
     if not names.is_unique:
         raise InputError(f"latent({list(nodes)!r}): names must differ.")

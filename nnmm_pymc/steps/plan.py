@@ -154,6 +154,11 @@ def assign_steps(
         ):
             steps.append(LatentGibbs([conditional.model_value(missing)], density=fused))
             rest.remove(missing)
+        elif latent == "gibbs" and any(v.endswith("_missing") for v in rest):
+            raise InputError(
+                "latent='gibbs' needs one omics layer with missing cells that acts on traits by "
+                "its values alone, all Gaussian; use latent='nuts'."
+            )
         if fused is not None and latent == "hmc" and set(fused.names) <= set(rest):
             cells = [conditional.model_value(v) for v in fused.names]
             steps.append(LatentHMC(cells, density=fused))
