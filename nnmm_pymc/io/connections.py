@@ -27,6 +27,8 @@ def read_connections(source: str | Path | pd.DataFrame) -> dict[str, list[str]]:
     -------
     dict
         From each column named to what reaches it. A column that is not named is reached by all.
+        For markers of several layers read a table each, and give an `Equation` the connections by
+        term: ``{"chr1": read_connections(...), "chr2": read_connections(...)}``.
 
     Raises
     ------
