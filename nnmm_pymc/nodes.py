@@ -174,7 +174,8 @@ def _check_disjoint(nodes: list[Node]) -> None:
             if other.layer != node.layer:
                 raise InputError(
                     f"Layers {other.layer!r} and {node.layer!r} both have a column {column!r}, "
-                    "which results could not tell apart; rename one."
+                    "which results could not tell apart; rename one (latent nodes by "
+                    "latent(['a name', ...]))."
                 )
             if other is not node:
                 raise InputError(

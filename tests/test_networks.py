@@ -202,7 +202,7 @@ REFLECTED = {
 def hidden_network(data, equations, **columns):
     named = " ".join(getattr(e, "formula", e) for e in equations)
     given = {"geno": data.genotypes, "omics": data.omics if "omics" in named else None}
-    given |= {name: nn.latent(1) if name in named else None for name in "hk"} | columns
+    given |= {name: nn.latent([f"{name}1"]) if name in named else None for name in "hk"} | columns
     given["pheno"] = data.phenotypes
     return nn.Network([nn.Layer(n, v) for n, v in given.items() if v is not None], equations)
 
