@@ -8,7 +8,16 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "nnmm_pymc"
 NO_PYMC = ["priors.py", "alphabet.py", "defaults.py", "formula.py", "activations.py", "errors.py"]
 NO_PYMC += ["connections.py", "covariates.py", "edges.py", "grouping.py", "nodes.py"]
-NO_PYMC += ["families.py", "record_rows.py", "right_side.py", "data", "io", "simulation", "kernels"]
+NO_PYMC += [
+    "families.py",
+    "record_rows.py",
+    "right_side.py",
+    "ungenotyped.py",
+    "data",
+    "io",
+    "simulation",
+    "kernels",
+]
 # What each part may import of the package, besides itself.
 ALLOWED = {
     "kernels": set(),
@@ -53,6 +62,7 @@ ALLOWED = {
     },
     "record_rows": {"data", "edges", "errors", "formula", "grouping"},
     "families": {"data", "edges", "errors"},
+    "ungenotyped": {"data", "edges", "grouping", "right_side"},
     "nodes": {
         "connections",
         "data",
@@ -63,6 +73,7 @@ ALLOWED = {
         "grouping",
         "record_rows",
         "right_side",
+        "ungenotyped",
     },
     "likelihood": {"edges", "errors", "families", "steps"},
     "variables": {"covariance", "errors", "priors"},
