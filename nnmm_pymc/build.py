@@ -155,6 +155,7 @@ def _level_dim(node: Node, label: str) -> str:
 
 
 def parent_dim(node: Node, edge: ParentEdge, parent: Node) -> str:
+    """Dim of the columns of a parent that an edge has: the parent's own if it has all."""
     whole = edge.columns == parent.columns
     return parent.dim if whole else f"{node.name}_{edge.label}_parent"
 

@@ -231,8 +231,6 @@ def _chain_values(node: Node, result: xr.DataTree) -> np.ndarray:
     values = _chain_means(f"{node.name}_missing", result)
     if values is not None:
         return values.reshape(len(values), -1, len(node.columns))
-    for name in [f"{node.name}_{edge_name(node, link)}" for link in node.parents]:
-        values = _chain_means(name, result)
     found = []
     for edge in node.markers:
         effects = _chain_means(f"{node.name}_{edge.label}", result)
@@ -242,9 +240,11 @@ def _chain_values(node: Node, result: xr.DataTree) -> np.ndarray:
             found.append(np.swapaxes(own, 1, 2))
     if found:
         return np.sum(found, axis=0)
-    if values is None:
+    weights = [f"{node.name}_{edge_name(node, link)}" for link in node.parents]
+    kept = [v for name in weights if (v := _chain_means(name, result)) is not None]
+    if not kept:
         raise KeyError(f"Nothing that tells the chains of the latent layer {node.name!r} is kept.")
-    return values
+    return np.concatenate(kept, axis=1)
 
 
 def _chain_means(name: str, result: xr.DataTree) -> np.ndarray | None:

@@ -275,11 +275,11 @@ def _activated_moments(edge: ParentEdge, parent: Node) -> tuple[np.ndarray, np.n
 
 def _variances(genotypes: Genotypes) -> np.ndarray:
     """Variance of each marker about its centre, missing calls imputed by it."""
-    out = np.empty(genotypes.p)
+    out, n_called = np.empty(genotypes.p), max(1, genotypes.n_called)
     for start in range(0, genotypes.p, 256):
         block = genotypes.dosages[start : start + 256].astype(np.float32)
         block -= genotypes.mean[start : start + 256, None].astype(np.float32)
         if genotypes.dosages.dtype == np.int8:
             block[genotypes.dosages[start : start + 256] == MISSING] = 0.0
-        out[start : start + 256] = np.einsum("ij,ij->i", block, block) / max(1, genotypes.n_called)
+        out[start : start + 256] = np.einsum("ij,ij->i", block, block) / n_called
     return out

@@ -77,6 +77,8 @@ def resolve(
     _check_disjoint(nodes)
     _check_layers_used(layers, nodes)
     nodes = _sorted(nodes, {node.name: _parent_nodes(node, nodes, layers) for node in nodes})
+    for node in nodes:
+        check_records(node)
     close_rows(nodes, layers, individuals)
     keep = np.zeros(len(individuals), bool)
     for node in nodes:
@@ -94,7 +96,6 @@ def resolve(
     _name_dims(nodes)
     genotypes = {k: g.reindexed(individuals) for k, g in layers.items() if isinstance(g, Genotypes)}
     for node in nodes:
-        check_records(node)
         check_family(node)
         add_right_side(node, nodes, {**layers, **genotypes}, individuals)
         check_connections_used(node)

@@ -32,7 +32,7 @@ def close_rows(nodes: list[Node], layers: Mapping[str, Any], individuals: pd.Ind
     individuals : pandas.Index
     """
     has = {
-        name: individuals.isin(layer.individuals) & ~individuals.isin(layer.uncalled)
+        name: layer.has_calls(individuals)
         for name, layer in layers.items()
         if isinstance(layer, Genotypes)
     }
@@ -44,7 +44,7 @@ def close_rows(nodes: list[Node], layers: Mapping[str, Any], individuals: pd.Ind
         for name in [n for t in node.equation.terms if not is_random(t, layers) for n in t.names]:
             rows &= has.get(name, True)
             for parent in matching_nodes(name, nodes):
-                whole = name not in parent.columns
+                whole = name == parent.layer
                 columns = slice(None) if whole else [parent.columns.index(name)]
                 rows &= known[parent.name][:, columns].all(axis=1)
         _close(node, ~rows)

@@ -125,3 +125,16 @@ def test_genetic_values_are_as_without_them(data):
     )
     all_of_them, part = (n.priors["omics"]["geno"] for n in (network_of(data), few))
     assert repr(all_of_them) == repr(part)
+
+
+def test_repeated_records_above_others_are_refused_as_ever(data):
+    records = data.omics.iloc[[*range(N), 0]].rename_axis("cow").reset_index()
+    with pytest.raises(nn.InputError, match="has repeated records, so no other equation"):
+        nn.Network(
+            [
+                nn.Layer("geno", data.genotypes.iloc[:GENOTYPED]),
+                nn.Layer("omics", records, individual="cow"),
+                nn.Layer("pheno", data.phenotypes),
+            ],
+            ["omics ~ 1 + geno", "y ~ 1 + tanh(omics)"],
+        )

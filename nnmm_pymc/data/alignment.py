@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pandas as pd
 
 from nnmm_pymc.data.genotypes import Genotypes
@@ -105,10 +106,7 @@ def align(tables: Mapping[str, Genotypes | Table]) -> Alignment:
             _check_common(labels[first], tables[first], labels[other], tables[other])
     union = dict.fromkeys(i for name in order for i in tables[name].individuals)
     ids = pd.Index(list(union), dtype=str)
-    presence = pd.DataFrame({name: ids.isin(tables[name].individuals) for name in order}, index=ids)
-    for name, table in tables.items():
-        if isinstance(table, Genotypes):
-            presence[name] &= ~ids.isin(table.uncalled)
+    presence = pd.DataFrame({name: _has(tables[name], ids) for name in order}, index=ids)
     genotyped = presence[geno].all(axis=1)
     if not genotyped.any():
         raise InputError(f"no individual is in all of {some((labels[g] for g in geno), 8)}.")
@@ -118,6 +116,10 @@ def align(tables: Mapping[str, Genotypes | Table]) -> Alignment:
     ]
     dropped = pd.Series(absent, index=ids[~genotyped], name="reason", dtype=str)
     return Alignment(presence[list(tables)], dropped)
+
+
+def _has(table: Genotypes | Table, ids: pd.Index) -> np.ndarray:
+    return table.has_calls(ids) if isinstance(table, Genotypes) else ids.isin(table.individuals)
 
 
 def _label(name: str, table: Genotypes | Table) -> str:

@@ -83,7 +83,7 @@ class Genotypes:
     @property
     def n_called(self) -> int:
         """Number of individuals with a call of any marker."""
-        return int(np.sum(~self.individuals.isin(self.uncalled)))
+        return int(self.has_calls(self.individuals).sum())
 
     @property
     def p(self) -> int:
@@ -95,6 +95,10 @@ class Genotypes:
         """The dosages again with four in a byte, for the sweep."""
         return pack(self.dosages, partial(empty, scratch=self.scratch))
 
+    def has_calls(self, individuals: pd.Index) -> np.ndarray:
+        """Whether each of these individuals has a call of any marker; (individual,) bool."""
+        return individuals.isin(self.individuals) & ~individuals.isin(self.uncalled)
+
     def check_called(self) -> None:
         """Refuse individuals without a call of any marker.
 
@@ -104,7 +108,7 @@ class Genotypes:
             There are some.
         """
         if self.uncalled:
-            names = self.individuals[self.individuals.isin(self.uncalled)]
+            names = self.individuals[~self.has_calls(self.individuals)]
             raise InputError(
                 f"{self.source}: no marker is called in {len(names)} individuals ({some(names)}), "
                 "so that nothing is known of their genotypes; leave them out."

@@ -106,12 +106,12 @@ def relationship(matrix: np.ndarray, individuals: pd.Index, source: str) -> Rela
 
 def genomic_relationship(genotypes: Genotypes) -> GenomicRelationship:
     """Eigenvectors of the genomic relationship of all individuals of `genotypes`."""
-    n, p = genotypes.n, genotypes.p
+    n, p, n_called = genotypes.n, genotypes.p, max(1, genotypes.n_called)
     gram, total = np.zeros((n, n)), 0.0
     for start in range(0, p, _BLOCK):
         block = _centred(genotypes, start)
         gram += block.T @ block
-        total += float(np.einsum("ij,ij->", block, block)) / max(1, genotypes.n_called)
+        total += float(np.einsum("ij,ij->", block, block)) / n_called
     total = max(total, 1e-12)
     values, vectors = eigh(gram / total)
     eigenvectors = _as_dosages(values, vectors, genotypes.individuals, genotypes.source)
