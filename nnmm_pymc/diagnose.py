@@ -207,7 +207,12 @@ def _row(variable: xr.DataArray) -> list[float]:
         rhat = arviz_stats.rhat(variable).where(moving)
         bulk = arviz_stats.ess(variable, method="bulk").where(moving)
         tail = arviz_stats.ess(variable, method="tail").where(moving)
-    return [float(rhat.max()), float(bulk.min()), float(tail.min())]
+    # What cannot be computed from a few draws is not known to be good.
+    return [
+        float(rhat.max().fillna(np.inf)),
+        float(bulk.min().fillna(0.0)),
+        float(tail.min().fillna(0.0)),
+    ]
 
 
 def _doubts(table: pd.DataFrame, n_chains: int) -> list[str]:

@@ -226,6 +226,10 @@ MODELS: dict[str, Callable[[], tuple[Any, str]]] = {
         network(MARKERS["BayesB"], "omics", missing=False, weights=MARKERS["BayesR"]),
         "auto",
     ),
+    "relu": lambda: (
+        network(MARKERS["RRBLUP"], "relu(omics)", weights=MARKERS["BayesC"]),
+        "auto",
+    ),
     "classes": lambda: (network(MARKERS["BayesR"], "omics", missing=False), "auto"),
     "horseshoe": lambda: (network(MARKERS["Horseshoe"], "omics", missing=False), "auto"),
     "partial": lambda: (

@@ -1,9 +1,14 @@
 """`check_conditionals` finds nothing in the sampler as it is, and a fault where there is one."""
 
+import numpy as np
+import pandas as pd
 import pytest
+from small_models import INTERCEPT, MARKERS, MODELS, VARIANCE
 
 import nnmm_pymc as nn
+from nnmm_pymc.checks import conditionals
 from nnmm_pymc.steps import markers, normals, regression
+from nnmm_pymc.steps.conjugate import ConjugateGibbs
 from nnmm_pymc.steps.latent import LatentGibbs
 
 
@@ -29,6 +34,64 @@ def test_every_step_draws_from_its_conditional(name):
     table = nn.check_conditionals(small_network(*NETWORKS[name]), random_seed=1)
     assert {"marker_gibbs", "conjugate_gibbs"} < set(table["step"])
     assert table["ok"].all(), table
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_zeros_of_relu_are_those_of_a_moment(seed):
+    """A cell that is negative at every point looked at counts once it is positive."""
+    table = nn.check_conditionals(MODELS["relu"]()[0], random_seed=seed)
+    assert "selection_gibbs" in set(table["step"])
+    assert table["ok"].all(), table
+
+
+@pytest.mark.parametrize("levels", ["fm", "fmx", [0.0, 1.0]])
+def test_levels_that_take_turns_by_row(levels):
+    """Rows of one level are no response of their own."""
+    rng = np.random.default_rng(1)
+    ids = [f"i{k}" for k in range(20)]
+    genotypes = pd.DataFrame(rng.binomial(2, 0.4, (20, 3)).astype(float), ids, list("abc"))
+    sexes = [levels[k % len(levels)] for k in range(20)]
+    traits = pd.DataFrame({"y": rng.normal(size=20), "sex": sexes}, ids)
+    layers = [nn.Layer("geno", genotypes), nn.Layer("pheno", traits)]
+    table = nn.check_conditionals(nn.Network(layers, "y ~ 1 + sex + geno"), random_seed=1)
+    assert table["ok"].all(), table
+
+
+def test_moves_that_no_number_would_accept_are_looked_at():
+    """Traits so precise that a probability of acceptance is zero in floating point."""
+    rng = np.random.default_rng(5)
+    ids = [f"i{k}" for k in range(30)]
+    genotypes = pd.DataFrame(rng.binomial(2, 0.4, (30, 3)).astype(float), ids, list("abc"))
+    omics = pd.DataFrame(rng.normal(size=(30, 2)), ids, ["e0", "e1"])
+    omics.iloc[:20] = np.nan
+    traits = pd.DataFrame({"y": rng.normal(0.0, 9.0, 30)}, ids)
+    common = {"geno": MARKERS["RRBLUP"], "Intercept": INTERCEPT, "residual_variance": VARIANCE}
+    precise = {"Intercept": INTERCEPT, "residual_variance": 0.01}
+    network = nn.Network(
+        [nn.Layer("geno", genotypes), nn.Layer("omics", omics), nn.Layer("pheno", traits)],
+        [
+            nn.Equation("omics ~ 1 + geno", priors=common),
+            nn.Equation("y ~ 1 + relu(omics)", priors=precise),
+        ],
+    )
+    table = nn.check_conditionals(network, random_seed=1, latent="hmc")
+    assert "latent_hmc" in set(table["step"])
+    assert table["ok"].all(), table
+
+
+def test_a_misfit_that_is_no_number_is_one(monkeypatch):
+    def misfits(step, state):
+        for variable in step.vars:
+            yield variable.name, np.nan
+            yield variable.name, 0.0
+
+    monkeypatch.setitem(conditionals.MISFITS, ConjugateGibbs, misfits)
+    network = small_network(*NETWORKS["complete"])
+    table = nn.check_conditionals(network, points=1, random_seed=1)
+    found = table[table["step"] == "conjugate_gibbs"]
+    assert len(found) > 0
+    assert (found["difference"] == np.inf).all(), table
+    assert (~found["ok"]).all(), table
 
 
 def wrong_degrees_of_freedom(monkeypatch):

@@ -72,6 +72,15 @@ def test_what_is_wrong_with_chains_is_said(words):
     assert words in problems
 
 
+@pytest.mark.parametrize("n_draws", [1, 2, 3])
+def test_a_few_draws_are_not_believed(n_draws):
+    """R-hat and effective draws cannot be computed from them."""
+    weight = np.random.default_rng(1).normal(size=(CHAINS, n_draws))
+    (disagree, few) = nn.diagnose(run(weight=weight)).problems
+    assert "R-hat of weight" in disagree
+    assert "Few effective draws: weight" in few
+
+
 def test_chains_that_hold_other_latent_nodes_are_told_apart():
     nodes = [
         {"name": "hidden", "latent": True, "parents": [], "functions": []},

@@ -15,6 +15,7 @@ KINDS = {
     "hmc": {"marker_gibbs", "conjugate_gibbs", "latent_hmc"},
     "nuts": {"marker_gibbs", "conjugate_gibbs", "nuts"},
     "selection": {"marker_gibbs", "conjugate_gibbs", "gaussian_gibbs", "selection_gibbs"},
+    "relu": {"marker_gibbs", "conjugate_gibbs", "nuts", "selection_gibbs"},
     "binary": {
         "marker_gibbs",
         "conjugate_gibbs",

@@ -209,7 +209,11 @@ class _Look:
     def table(self) -> pd.DataFrame:
         """Largest misfit of every variable and step."""
         names = self.reference.variables
-        rows = [(names[v], how, max(m, default=np.nan)) for (v, how), m in self.found.items()]
+        # A misfit that is no number is the worst there is; none at all is a step of another kind.
+        rows = [
+            (names[v], how, np.nan_to_num(m, nan=np.inf, posinf=np.inf).max() if m else np.nan)
+            for (v, how), m in self.found.items()
+        ]
         table = pd.DataFrame(rows, columns=["variable", "step", "difference"])
         tolerance = np.where(table["step"] == "held_value", FLOAT32, TOLERANCE)
         ok = (table["difference"] < tolerance).astype("boolean")

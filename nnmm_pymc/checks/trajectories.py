@@ -85,7 +85,8 @@ def _leapfrog_misfits(step: LatentHMC, state: State) -> Iterator[float]:
     density, rng = step.density, state.rng
     name, rows, n_rows = density.network.missing, density.cell_rows, len(density.incomplete)
     z = np.asarray(state.point[name])
-    always, none, one = np.zeros(n_rows), np.zeros(len(z)), np.ones(len(z))
+    # Below every probability, also one that is zero in floating point.
+    always, none, one = np.full(n_rows, -1.0), np.zeros(len(z)), np.ones(len(z))
 
     def moved(noise: np.ndarray, uniforms: np.ndarray, at: np.ndarray) -> np.ndarray:
         with standing_in(step, "rng", Given([uniforms], [noise])):

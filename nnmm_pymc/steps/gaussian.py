@@ -163,6 +163,12 @@ class Quadratic:
         found = {n: r for n in sorted(names) if (r := find_regression(conditional, self.stack, n))}
         rest = _GradientQuadratic(conditional, self.stack, pattern, [*without, *found])
         self.parts = [*found.values(), rest]
+        # Elements that meet where X depends on other variables need not do so at the check points.
+        self.pattern = pattern.copy()
+        for regression in found.values():
+            for _, elements in regression.members:
+                together = elements[elements >= 0]
+                self.pattern[together[:, None], together] = True
         for point in conditional.check_points:
             conditional.refresh(point)
             pairs = zip(self(point), by_gradient(point), strict=True)
@@ -229,7 +235,7 @@ class GaussianGibbs(GibbsStep):
     ):
         super().__init__(vars, conditional=conditional, **kwargs)
         self.quadratic = Quadratic(conditional, [v.name for v in self.vars], pattern)
-        _, labels = connected_components(csr_array(pattern), directed=False)
+        _, labels = connected_components(csr_array(self.quadratic.pattern), directed=False)
         blocks = [np.flatnonzero(labels == b) for b in range(labels.max() + 1)]
         self.alone = np.array([b[0] for b in blocks if len(b) == 1], int)
         self.blocks = [b for b in blocks if len(b) > 1]

@@ -13,8 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.replace import graph_replace, vectorize_graph
 from pytensor.graph.traversal import ancestors
+from pytensor.scalar.basic import Second
+from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.shape import Shape, Shape_i
 
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point, PointFunction
 from nnmm_pymc.steps.linear import as_slice, read_residuals
@@ -144,6 +148,7 @@ class FixedRegression:
         self.take_turns = width > 1 and all(
             isinstance(rows, slice)
             and (rows.start, rows.step) == (k, width)
+            and x.shape == self.columns[0].shape
             and np.allclose(x, self.columns[0], rtol=0.0, atol=1e-11 * np.abs(x).max())
             for k, ((rows, _), x) in enumerate(zip(self.members, self.columns, strict=True))
         )
@@ -187,7 +192,11 @@ def find_regression(
     found_columns = _columns(conditional, stack.steps, function)
     if found_columns is None:
         return None
+    varies = _varies(conditional, residual, vector)
     stands = np.any([np.abs(x) > 0.0 for x in found_columns], axis=0)
+    if varies:
+        # A zero of relu is one at these points only; what stands anywhere is asked of the graph.
+        stands |= _reached(conditional, function, stack.size)
     colours = colours_of((stands.T.astype(np.float32) @ stands) > 0)
     directions = np.zeros((colours.max() + 2, stack.size))
     directions[colours + 1, np.arange(stack.size)] = stack.steps
@@ -199,7 +208,7 @@ def find_regression(
         (np.flatnonzero(inverse == k), kind) for k, kind in enumerate(kinds) if kind.max() >= 0
     ]
     size = np.max(np.abs(found_columns), axis=(0, 1))
-    if np.all(np.ptp(found_columns, axis=0) <= 1e-11 * size):
+    if not varies and np.all(np.ptp(found_columns, axis=0) <= 1e-11 * size):
         linear = read_residuals(conditional, {name: found[0][0]}, stack.values)
         if linear is None:
             at_zero = graph_replace(residual, {vector: pt.zeros(stack.size)}, strict=False)
@@ -229,6 +238,44 @@ def _fixed(conditional, residual, sd, members, columns) -> FixedRegression | Non
         [np.ascontiguousarray(columns[rows][:, elements].T) for rows, elements in groups],
         columns.shape[1],
     )
+
+
+def _varies(conditional: ConditionalModel, residual: Any, vector: Any) -> bool:
+    """Whether X, the derivative of a residual in the stacked vector, depends on other variables."""
+    slope = residual.type("slope")
+    columns: Any = pt.grad(
+        None, vector, known_grads={residual: slope}, disconnected_inputs="ignore"
+    )
+    others = {*conditional.values.values(), *(term.held for term in conditional.terms)}
+    others |= {mixture.held for mixture in conditional.mixtures.values()}
+    seen: set[Variable] = set()
+    waiting = [columns]
+    while waiting:
+        variable = waiting.pop()
+        if variable in others:
+            return True
+        if variable not in seen and variable.owner is not None:
+            waiting += _read_inputs(variable.owner)
+        seen.add(variable)
+    return False
+
+
+def _read_inputs(node: Apply) -> Sequence[Variable]:
+    """Inputs of which an operation reads more than the shape."""
+    if isinstance(node.op, Shape | Shape_i):
+        return ()
+    if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Second):
+        return node.inputs[1:]
+    return node.inputs
+
+
+def _reached(conditional: ConditionalModel, function: PointFunction, size: int) -> np.ndarray:
+    """Which elements enter which residuals, if only times zero: those that NaN makes NaN."""
+    point = conditional.check_points[0]
+    conditional.refresh(point)
+    with np.errstate(invalid="ignore"):
+        spoilt = [function(point, np.where(one > 0, np.nan, 0.0))[0] for one in np.eye(size)]
+    return np.isnan(spoilt).T
 
 
 def _columns(
