@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace, vectorize_graph
-from pytensor.graph.traversal import ancestors
+from pytensor.graph.traversal import ancestors, walk
 from pytensor.scalar.basic import Second
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.shape import Shape, Shape_i
@@ -248,21 +248,13 @@ def _varies(conditional: ConditionalModel, residual: Any, vector: Any) -> bool:
     )
     others = {*conditional.values.values(), *(term.held for term in conditional.terms)}
     others |= {mixture.held for mixture in conditional.mixtures.values()}
-    seen: set[Variable] = set()
-    waiting = [columns]
-    while waiting:
-        variable = waiting.pop()
-        if variable in others:
-            return True
-        if variable not in seen and variable.owner is not None:
-            waiting += _read_inputs(variable.owner)
-        seen.add(variable)
-    return False
+    return any(variable in others for variable in walk([columns], _read_inputs))
 
 
-def _read_inputs(node: Apply) -> Sequence[Variable]:
-    """Inputs of which an operation reads more than the shape."""
-    if isinstance(node.op, Shape | Shape_i):
+def _read_inputs(variable: Variable) -> Sequence[Variable]:
+    """What a variable is computed from, but for what only gives its shape."""
+    node = variable.owner
+    if node is None or isinstance(node.op, Shape | Shape_i):
         return ()
     if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Second):
         return node.inputs[1:]
@@ -274,7 +266,7 @@ def _reached(conditional: ConditionalModel, function: PointFunction, size: int) 
     point = conditional.check_points[0]
     conditional.refresh(point)
     with np.errstate(invalid="ignore"):
-        spoilt = [function(point, np.where(one > 0, np.nan, 0.0))[0] for one in np.eye(size)]
+        spoilt = [function(point, one)[0] for one in np.diag(np.full(size, np.nan))]
     return np.isnan(spoilt).T
 
 
