@@ -339,3 +339,10 @@ def test_scale_draws_have_the_density_of_the_variance():
         draws.append(log_v)
     for column in np.array(draws)[::6].T:
         assert kstest(column, lambda q: np.interp(q, grid, cdf)).pvalue > 1e-4
+
+
+def test_scale_move_stops_at_a_density_that_is_no_number():
+    """An interval around NaN would shrink for ever."""
+    one = np.ones(1)
+    with pytest.raises(FloatingPointError, match="not finite at the start of a scale move"):
+        draw_scale(np.random.default_rng(1), one, -one, one, one, np.array([np.inf]))

@@ -46,6 +46,10 @@ def test_a_kernel_calls_nothing_but_parts_of_itself(name):
     called = [c for c in called if isinstance(c, Dispatcher)]
     assert function not in called
     assert all(c.targetoptions["forceinline"] for c in called)
+    # A section is compiled with the options of its caller, whatever its own are.
+    sections = [c.targetoptions for c in called if "inline" in c.targetoptions]
+    options = function.targetoptions
+    assert all(s[o] == options[o] for s in sections for o in ("fastmath", "error_model"))
 
 
 NUMBERS = numba.float64[::1]

@@ -162,6 +162,14 @@ def _copy_columns(source, target, n):
             target[k, i] = source[k, i]
 
 
+@part()
+def _all_ones(mask):
+    for value in mask:
+        if value != 1.0:
+            return False
+    return True
+
+
 @kernel()
 def sweep(
     dosages,
@@ -214,17 +222,17 @@ def sweep(
     p, n = dosages.shape
     n_responses = residual.shape[0]
     genotypes = (dosages, packed, starts, missing, centre)
-    complete = masks.shape[0] == 1 and np.all(masks == np.float32(1.0))
+    complete = masks.shape[0] == 1 and _all_ones(masks[0])
     is_packed = packed.shape[0] == p
     # Rows end at whole vectors; what is beyond the last individual stays zero.
     width = (n + CHUNK - 1) // CHUNK * CHUNK if is_packed else vectors(n)
     work = np.zeros((n_responses, width), np.float32)
     _copy_columns(residual, work, n)
-    responses = work if complete else np.zeros_like(work)
+    responses = work if complete else np.zeros(work.shape, np.float32)
     tile = np.zeros((ROWS, LONG_TILE if n_responses == 1 else TILE), np.float32)
     lanes = np.empty((0 if is_packed else BLOCK, n_responses, LANES), np.float32)
     digits = np.empty((n_responses, width // 64 if is_packed else 0, DIGITS, 64), np.int8)
-    units, totals = np.empty((2, n_responses))
+    units, totals = np.empty(n_responses), np.empty(n_responses)
     sums = np.empty(8, np.int64)
     moved_any = np.ones(n_responses, np.bool_)
     products = np.empty((n_responses, BLOCK))
@@ -244,7 +252,8 @@ def sweep(
             genotypes, first, size, responses, moved_any, tile, lanes, digits, units, totals, sums,
             products,
         )
-        moved_any[:] = False
+        for k in range(n_responses):
+            moved_any[k] = False
         n_changed = _draw_block(
             first, products[:, :size], gram, pattern, precision, weights, variances, uniforms,
             normals, effects, classes, change[:size], moved_any, changed,

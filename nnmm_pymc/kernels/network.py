@@ -165,12 +165,10 @@ def _quadratic(cross, linear, coefficients, precision, gradient):
 
 
 @part()
-def _take(q, index):
-    out = np.empty(index.shape)
+def _take(q, index, out):
     for a in range(index.shape[0]):
         for k in range(index.shape[1]):
             out[a, k] = q[index[a, k]]
-    return out
 
 
 @part()
@@ -178,6 +176,14 @@ def _put(gradient, index, values):
     for a in range(index.shape[0]):
         for k in range(index.shape[1]):
             gradient[index[a, k]] += values[a, k]
+
+
+@part()
+def _times(values, factor, out):
+    """The product; an array expression takes a second to compile."""
+    for k in range(out.shape[0]):
+        for t in range(out.shape[1]):
+            out[k, t] = values[k, t] * factor[k, t]
 
 
 @part(fastmath=FAST)
@@ -230,13 +236,18 @@ def network_density(q, gradient, data):
         q = q.copy()
     for t in range(index.shape[0]):
         _multiply(factor[t], q, index[t])
-    gradient[:] = 0.0
-    middle, trait = _take(q, middle_index), _take(q, trait_index)
+    n_omics, n_traits = mask.shape
+    middle, grad_middle = np.empty(middle_index.shape), np.zeros(middle_index.shape)
+    both = np.empty((n_omics + trait_index.shape[0], n_traits))
+    grad_both = np.zeros(both.shape)
+    weights, trait = both[:n_omics], both[n_omics:]
+    for i in range(q.shape[0]):
+        gradient[i] = 0.0
+    _take(q, middle_index, middle)
+    _take(q, trait_index, trait)
+    _take(q, weight_index, weights)
     # Weights that are no part of q are held.
-    weights = held_weights if len(weight_index) == 0 else _take(q, weight_index) * mask
-    n_omics = weights.shape[0]
-    both = np.vstack((weights, trait))
-    grad_middle, grad_both = np.zeros_like(middle), np.zeros_like(both)
+    _times(weights if weight_index.shape[0] else held_weights, mask, weights)
     total = _incomplete_rows(
         q[first:last], row, bounds, whole, activated, partial,
         middle_offset, middle_design, middle, middle_precision,
@@ -247,7 +258,8 @@ def network_density(q, gradient, data):
     total += _quadratic(middle_cross, middle_linear, middle, middle_precision, grad_middle)
     total += _quadratic(trait_cross, trait_linear, both, trait_precision, grad_both)
     _put(gradient, middle_index, grad_middle)
-    _put(gradient, weight_index, grad_both[:n_omics] * mask)
+    _times(grad_both[:n_omics], mask, grad_both[:n_omics])
+    _put(gradient, weight_index, grad_both[:n_omics])
     _put(gradient, trait_index, grad_both[n_omics:])
     total += _prior(q, prior_mean, prior_precision, gradient)
     for t in range(index.shape[0]):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnmm_pymc.kernels.jit import FAST, kernel, part
+from nnmm_pymc.kernels.jit import FAST, kernel, part, section
 from nnmm_pymc.kernels.network import network_density
 
 __all__ = ["nuts_draw"]
@@ -48,7 +48,7 @@ def _kick(q, p, gradient, step, reference):
     return 0.5 * total
 
 
-@part()
+@section
 def _leapfrog(q, p, gradient, step, reference, data):
     new_q, new_p, new_gradient = np.empty_like(q), np.empty_like(q), np.empty_like(q)
     _kick_and_turn(q, p, gradient, step, reference, new_q, new_p)
@@ -75,7 +75,7 @@ def _log_add(a, b):
     return top + np.log(np.exp(a - top) + np.exp(b - top))
 
 
-@part()
+@section
 def _subtree(q, p, gradient, depth, step, start_energy, reference, uniforms, counters, data):
     """Build a subtree of 2^depth states beyond (q, p), state by state.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnmm_pymc.kernels.jit import FAST, part
+from nnmm_pymc.kernels.jit import FAST, part, section
 from nnmm_pymc.kernels.packed import packed_dot, split
 from nnmm_pymc.kernels.vector import (
     LANES,
@@ -155,7 +155,7 @@ def packed_products(
                 out[k, marker - first] += centre[marker] * responses[k, missing[place]]
 
 
-@part()
+@section
 def multiply(
     genotypes, first, size, responses, moved, tile, lanes, digits, units, totals, sums, out
 ):
@@ -174,7 +174,7 @@ def multiply(
     # fmt: on
 
 
-@part()
+@section
 def block_update(dosages, centre, first, changed, change, tile, residual):
     """Take the changed effects of one block out of the residuals of all responses.
 

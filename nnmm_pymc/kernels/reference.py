@@ -106,8 +106,10 @@ def reference_density(priors, middle, cells, trait, whitening):
     _add_precision(index, every, scale, precision)
     # In coordinates that whiten the regressors its precision is that of the residual.
     own, inverse = whitening
+    old = np.empty(own.shape[1])
     for t in range(own.shape[0]):
-        old = centre[own[t]]
+        for a in range(own.shape[1]):
+            old[a] = centre[own[t, a]]
         for a in range(own.shape[1]):
             centre[own[t, a]] = 0.0
             precision[own[t, a]] = scale[t]

@@ -69,11 +69,18 @@ def draw_scale(rng, start, exponent, rate, linear, quadratic):
     Returns
     -------
     (K,) array
+
+    Raises
+    ------
+    FloatingPointError
+        If the density is not finite where the chain is.
     """
     out = np.empty_like(start)
     for k in range(start.shape[0]):
         own = (start[k], exponent[k], rate[k], linear[k], quadratic[k])
         level = log_density(start[k], *own) - rng.standard_exponential()
+        if not np.isfinite(level):  # nothing is above NaN: the interval would shrink for ever
+            raise FloatingPointError("The log density is not finite at the start of a scale move.")
         left = start[k] - rng.random()
         right = left + 1.0
         to_left = rng.integers(0, STEPS_OUT + 1)

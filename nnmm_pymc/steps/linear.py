@@ -198,6 +198,8 @@ def _choice(at, base, name, shape, read) -> _Choice | None:
     size = int(np.prod(shape))
     seen = at({name: (1.0 + np.arange(size)).reshape(shape)}) - base
     scale = 1e-9 * (1.0 + np.abs(base))
+    if not np.all(np.abs(seen) < size + 1):
+        return None
     cells = np.rint(np.abs(seen)).astype(np.int64) - 1
     signs = np.unique(np.sign(np.rint(seen)))
     signs = signs[signs != 0]
