@@ -3,12 +3,14 @@
 To ``chain_0.draws`` the draws since the last checkpoint are appended; ``chain_0.state`` has the
 point, the state of the steps with their random numbers, running moments, and how much of the draws
 belongs to them. It is replaced in one move once both are on disk, so whatever moment a run is
-killed at, one state is whole. The one before it is kept too.
+killed at, one state is whole. The one before it is kept too. Both files name run and chain, so that
+those of another are told from them.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -25,7 +27,13 @@ from nnmm_pymc.record import ChainRecord
 from nnmm_pymc.state_file import DamagedError, read_block, rebuild, write_block
 from nnmm_pymc.steps.conditional import Point
 
-__all__ = ["ChainCheckpoint", "CheckpointWarning", "checkpoint_bytes", "replace_file"]
+__all__ = [
+    "ChainCheckpoint",
+    "CheckpointWarning",
+    "chain_files",
+    "checkpoint_bytes",
+    "replace_file",
+]
 
 #: Seconds between two checkpoints of a chain.
 SECONDS = 30.0
@@ -33,6 +41,7 @@ SECONDS = 30.0
 SHARE = 20
 # Statistics of a draw, at most; they are known only once there is one.
 STATISTICS = 40
+FILES = re.compile(r"chain_\d+\.(draws|state|state\.previous|state\.tmp)")
 
 
 class CheckpointWarning(UserWarning):
@@ -47,6 +56,8 @@ class ChainCheckpoint:
     folder : Path
     number : int
         Of the chain.
+    run : str
+        What no other run has.
     every : int, optional
         Iterations between two checkpoints; about 30 seconds by default.
 
@@ -63,8 +74,9 @@ class ChainCheckpoint:
         If there are checkpoints and none is whole.
     """
 
-    def __init__(self, folder: Path, number: int, every: int | None = None):
+    def __init__(self, folder: Path, number: int, run: str, every: int | None = None):
         self.folder, self.number, self.every = folder, number, every
+        self.owner = {"run": run, "chain": number}
         self.state = folder / f"chain_{number}.state"
         self.previous = folder / f"chain_{number}.state.previous"
         self.draws = folder / f"chain_{number}.draws"
@@ -86,8 +98,8 @@ class ChainCheckpoint:
         for path in paths:
             try:
                 with open(path, "rb") as file:
-                    saved = read_block(file)
-                blocks = self._read_draws(saved["n_bytes"])
+                    saved = self._own(read_block(file))
+                blocks = self._read_draws(saved["n_bytes"], saved["draw"])
             except DamagedError:
                 continue
             except OSError as error:
@@ -97,18 +109,25 @@ class ChainCheckpoint:
             self.whole = path == paths[0]
             if not self.whole:
                 self.warn(
-                    f"The checkpoint {self.state} is damaged; the one before it is used, after "
-                    f"{saved['iteration']} iterations."
+                    f"The checkpoint {self.state} is damaged or of another chain; the one before "
+                    f"it is used, after {saved['iteration']} iterations."
                 )
             return saved, blocks
         if paths:
             raise InputError(
-                f"The checkpoint {paths[0]} or its draws are damaged; delete the files "
-                f"chain_{self.number}.* in {self.folder} to run this chain again."
+                f"The checkpoint {paths[0]} or its draws are damaged, or of another chain or run; "
+                f"put them back, or delete {self.state.name}, {self.previous.name} and "
+                f"{self.draws.name} in {self.folder} to run this chain again."
             )
         return None, []
 
-    def _read_draws(self, n_bytes: int) -> list[dict[str, Any]]:
+    def _own(self, content: Any) -> dict[str, Any]:
+        """What a block holds, if it is of this chain of this run."""
+        if not isinstance(content, dict) or not self.owner.items() <= content.items():
+            raise DamagedError
+        return content
+
+    def _read_draws(self, n_bytes: int, draw: int) -> list[dict[str, Any]]:
         blocks: list[dict[str, Any]] = []
         if n_bytes == 0:
             return blocks
@@ -116,7 +135,9 @@ class ChainCheckpoint:
             raise DamagedError
         with open(self.draws, "rb") as file:
             while file.tell() < n_bytes:
-                blocks.append(read_block(file))
+                blocks.append(self._own(read_block(file)))
+            if file.tell() != n_bytes or blocks[-1]["draw"] != draw:
+                raise DamagedError
         return blocks
 
     def restore(self, step: CompoundStep, record: ChainRecord) -> Point:
@@ -162,18 +183,29 @@ class ChainCheckpoint:
         self.wait = max(SECONDS, SHARE * (self.last - started))
 
     def _write(self, iteration: int, point: Point, step: CompoundStep, record: ChainRecord) -> None:
+        self._check_draws()
         n_bytes = self.n_bytes
         if record.draw > self.draw:
             with open(self.draws, "ab") as file:
                 # A run that was killed may have left more than its state knows.
                 file.truncate(n_bytes)
-                write_block(file, record.since(self.draw, self.thinned))
+                write_block(file, self.owner | record.since(self.draw, self.thinned))
                 _to_disk(file)
                 n_bytes = file.tell()
-        state = _state(iteration, n_bytes, point, step, record)
+        state = _state(self.owner, iteration, n_bytes, point, step, record)
         replace_file(self.state, state, self.previous if self.whole else None)
         self.whole, self.iteration, self.n_bytes = True, iteration, n_bytes
         self.draw, self.thinned = record.draw, record.thinned
+
+    def _check_draws(self) -> None:
+        """Draws that somebody took away are written anew: the chain has them all."""
+        present = self.draws.stat().st_size if self.draws.exists() else 0
+        if present < self.n_bytes:
+            self.warn(
+                f"{self.draws} was removed or cut short while the run goes on; it is written anew, "
+                "so leave the folder alone until the run has ended."
+            )
+            self.n_bytes = self.draw = self.thinned = 0
 
 
 def _warn(text: str) -> None:
@@ -186,11 +218,17 @@ def _steps(step: CompoundStep) -> list[Any]:
 
 
 def _state(
-    iteration: int, n_bytes: int, point: Point, step: CompoundStep, record: ChainRecord
+    owner: dict[str, Any],
+    iteration: int,
+    n_bytes: int,
+    point: Point,
+    step: CompoundStep,
+    record: ChainRecord,
 ) -> bytes:
-    content = {
+    content = owner | {
         "iteration": iteration,
         "n_bytes": n_bytes,
+        "draw": record.draw,
         "point": dict(point),
         "steps": [method.sampling_state for method in _steps(step)],
         "moments": record.moments,
@@ -236,7 +274,12 @@ def checkpoint_bytes(record: ChainRecord, step: CompoundStep, start: Point) -> i
     point = sum(v.nbytes for v in start.values())
     # Steps hold the effects and genetic values once they have run. The state is there up to three
     # times: the last, the one before, and the next while it is written.
-    return draws + 3 * (len(_state(0, 0, start, step, record)) + 2 * point)
+    return draws + 3 * (len(_state({}, 0, 0, start, step, record)) + 2 * point)
+
+
+def chain_files(folder: Path) -> list[Path]:
+    """Files in a folder that have the name of one that a chain writes."""
+    return sorted(path for path in folder.iterdir() if FILES.fullmatch(path.name))
 
 
 def _to_disk(file: IO[bytes]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
@@ -17,8 +19,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from threadpoolctl import threadpool_limits
 
+from nnmm_pymc.errors import InputError
 from nnmm_pymc.record import ChainRecord, RecordPlan
 from nnmm_pymc.steps.conditional import Point
+from nnmm_pymc.stopping import Stopped, StopSignals
 
 if TYPE_CHECKING:
     from nnmm_pymc.chain_checkpoint import ChainCheckpoint
@@ -57,10 +61,12 @@ def run_chain(
     report: Callable[[int, int], None],
     checkpoint: ChainCheckpoint | None = None,
     chain: int = 0,
+    stop: StopSignals | None = None,
 ) -> ChainRecord:
     """Run one chain from a start, a seed, and the steps' initial state; no other chain enters.
 
-    With a checkpoint it goes on from what is there. What is kept on disk is not in the record.
+    With a checkpoint it goes on from what is there, and a signal to stop is obeyed once it has
+    written where it is. What is kept on disk is not in the record.
     """
     task.step.sampling_state = initial
     task.step.setup_chain(np.random.default_rng(seed), task.tune, task.draws)
@@ -78,8 +84,11 @@ def run_chain(
             task.record.conditional.refresh(point)
             record.add(point, stats)
         report(iteration + 1, record.divergences)
-        if checkpoint is not None and checkpoint.is_due(iteration + 1, total):
+        stopped = stop is not None and stop.asked is not None
+        if checkpoint is not None and (stopped or checkpoint.is_due(iteration + 1, total)):
             checkpoint.save(iteration + 1, point, task.step, record)
+        if stopped:
+            raise Stopped
     record.plan = None
     for name in task.record.on_disk:
         del record.stored[name]
@@ -94,28 +103,69 @@ def run_chains(
     progressbar: bool,
     checkpoint: Checkpoint | None = None,
 ) -> list[ChainRecord]:
-    """Run all chains, `cores` at a time, each on one BLAS thread."""
+    """Run all chains, `cores` at a time, each on one BLAS thread.
+
+    Raises
+    ------
+    InputError
+        If the process of a chain was killed.
+    KeyboardInterrupt, SystemExit
+        After Ctrl-C or SIGTERM, once every chain has written where it is.
+    """
     total = task.tune + task.draws
     jobs: list[Job] = [
         (start, seed, None if checkpoint is None else checkpoint.chain(chain), chain)
         for chain, (start, seed) in enumerate(zip(starts, seeds, strict=True))
     ]
-    with threadpool_limits(1), _Bars(len(starts), total, progressbar) as bars:
+    with (
+        threadpool_limits(1),
+        _Bars(len(starts), total, progressbar) as bars,
+        StopSignals() as stop,
+    ):
         initial = task.step.sampling_state
         # What is compiled lazily is compiled here, once, not in every child.
         task.step.setup_chain(np.random.default_rng(0), 1, 1)
         task.step.step(starts[0])
         if cores == 1 or len(starts) == 1 or "fork" not in multiprocessing.get_all_start_methods():
-            records = []
-            for start, seed, own, chain in jobs:
-                report = bars.throttled(chain)
-                records.append(run_chain(task, initial, start, seed, report, own, chain))
-                bars.finish(chain)
-            return records
-        return _run_forked(task, initial, jobs, cores, bars)
+            run = _run_here
+        else:
+            run = _run_forked
+        try:
+            return run(task, initial, jobs, cores, bars, stop)
+        except (Stopped, KeyboardInterrupt):
+            raise stop.error(_how_to_go_on(checkpoint, bars)) from None
+        finally:
+            # A step of the user's own may be given to the run that goes on.
+            task.step.sampling_state = initial
 
 
-def _child(pipe: Connection, parent: int, task: ChainTask, initial: Any, job: Job) -> None:
+def _how_to_go_on(checkpoint: Checkpoint | None, bars: _Bars) -> str:
+    if checkpoint is not None:
+        return (
+            f"The run was stopped, and where it was is in {checkpoint.folder}; give resume=True "
+            "(--resume) to go on from there."
+        )
+    done = ", ".join(str(int(task.completed)) for task in bars.progress.tasks)
+    return (
+        f"The run was stopped after about {done} of {bars.total} iterations of its chains, and "
+        "nothing of it is kept; give a folder as checkpoint= (--checkpoint) to be able to go on."
+    )
+
+
+def _run_here(
+    task: ChainTask, initial: Any, jobs: list[Job], cores: int, bars: _Bars, stop: StopSignals
+) -> list[ChainRecord]:
+    records = []
+    for start, seed, own, chain in jobs:
+        report = bars.throttled(chain)
+        records.append(run_chain(task, initial, start, seed, report, own, chain, stop))
+        bars.finish(chain)
+    return records
+
+
+def _child(
+    pipe: Connection, parent: int, task: ChainTask, initial: Any, job: Job, stop: StopSignals
+) -> None:
     start, seed, checkpoint, chain = job
     last = 0.0
     if checkpoint is not None:
@@ -132,7 +182,10 @@ def _child(pipe: Connection, parent: int, task: ChainTask, initial: Any, job: Jo
             pipe.send(("progress", (done, divergences)))
 
     try:
-        pipe.send(("record", run_chain(task, initial, start, seed, report, checkpoint, chain)))
+        record = run_chain(task, initial, start, seed, report, checkpoint, chain, stop)
+        pipe.send(("record", record))
+    except Stopped:
+        stop.die()
     except BaseException as error:
         pipe.send(("error", (type(error).__name__, str(error), traceback.format_exc())))
     finally:
@@ -140,7 +193,7 @@ def _child(pipe: Connection, parent: int, task: ChainTask, initial: Any, job: Jo
 
 
 def _run_forked(
-    task: ChainTask, initial: Any, jobs: list[Job], cores: int, bars: _Bars
+    task: ChainTask, initial: Any, jobs: list[Job], cores: int, bars: _Bars, stop: StopSignals
 ) -> list[ChainRecord]:
     context = multiprocessing.get_context("fork")
     records: dict[int, ChainRecord] = {}
@@ -148,49 +201,78 @@ def _run_forked(
     running: dict[Connection, tuple[int, Any]] = {}
     try:
         while waiting or running:
+            stop.check()
             while waiting and len(running) < cores:
                 chain = waiting.pop(0)
                 receiver, sender = context.Pipe(duplex=False)
                 process = context.Process(
                     target=_child,
-                    args=(sender, os.getpid(), task, initial, jobs[chain]),
+                    args=(sender, os.getpid(), task, initial, jobs[chain], stop),
                     daemon=True,
                 )
                 process.start()
                 sender.close()
                 running[receiver] = (chain, process)
-            for pipe in wait(list(running)):
+            for pipe in wait(list(running), REPORT_SECONDS):
                 chain, process = running[pipe]  # type: ignore[index]
-                kind, content = _receive(pipe, chain)
+                try:
+                    kind, content = _receive(pipe, chain)
+                except EOFError:
+                    stop.check()
+                    process.join()
+                    raise _killed(chain, process.exitcode, jobs[chain][2]) from None
                 if kind == "progress":
                     bars.update(chain, *content)
                 elif kind == "warning":
-                    own = jobs[chain][2]
-                    assert own is not None
-                    own.warn(content)
+                    _warn(jobs[chain], content)
                 else:
                     records[chain] = content
                     bars.finish(chain)
                     process.join()
                     del running[pipe]  # type: ignore[arg-type]
     finally:
-        for _, process in running.values():
-            process.terminate()
+        _end(running, jobs)
     return [records[chain] for chain in range(len(jobs))]
 
 
+def _warn(job: Job, text: str) -> None:
+    own = job[2]
+    assert own is not None
+    own.warn(text)
+
+
+def _end(running: dict[Connection, tuple[int, Any]], jobs: list[Job]) -> None:
+    """Let chains end their iteration, write where they are, and stop."""
+    for _, process in running.values():
+        process.terminate()
+    for pipe, (chain, process) in running.items():
+        with suppress(EOFError):
+            # Read to the end: a chain with much to say would wait for us.
+            while True:
+                kind, content = pipe.recv()
+                if kind == "warning":
+                    _warn(jobs[chain], content)
+        process.join()
+
+
 def _receive(pipe: Any, chain: int) -> tuple[str, Any]:
-    try:
-        kind, content = pipe.recv()
-    except EOFError:
-        raise RuntimeError(
-            f"The process of chain {chain} ended without a result; the machine may have run out of "
-            "memory."
-        ) from None
+    kind, content = pipe.recv()
     if kind == "error":
         name, message, trace = content
         raise RuntimeError(f"Chain {chain} stopped with {name}: {message}\n{trace}")
     return kind, content
+
+
+def _killed(chain: int, code: int, checkpoint: ChainCheckpoint | None) -> InputError:
+    by = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
+    likely = ", as happens when memory runs out" if code == -signal.SIGKILL else ""
+    way = "nothing is kept, so run fewer chains at a time (cores=, --cores) or smaller ones"
+    if checkpoint is not None:
+        way = (
+            f"give resume=True (--resume) to go on from the checkpoint in {checkpoint.folder}, "
+            "with fewer chains at a time (cores=, --cores) if it was memory"
+        )
+    return InputError(f"The process of chain {chain} was ended {by}{likely}; {way}.")
 
 
 class _Bars:

@@ -6,6 +6,7 @@ chain there are two files (`nnmm_pymc.chain_checkpoint`).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from nnmm_pymc.chain_checkpoint import ChainCheckpoint, replace_file
+from nnmm_pymc.chain_checkpoint import ChainCheckpoint, chain_files, replace_file
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.fingerprint import Fingerprint, differences
 
@@ -27,7 +28,7 @@ except ImportError:  # Windows: two runs in one folder are not noticed.
 __all__ = ["Checkpoint", "open_checkpoint"]
 
 #: Version of the layout of the files.
-FORMAT = 1
+FORMAT = 2
 RUN_FILE = "checkpoint.json"
 # The chains of a run that was killed need a moment to notice.
 LOCK_SECONDS = 5.0
@@ -39,7 +40,7 @@ class Checkpoint:
     Parameters
     ----------
     folder : str or Path
-        Made if absent.
+        Made if absent; ``~`` is the user's own.
     resume : bool
         Go on with the run in the folder, if there is one.
     every : int, optional
@@ -53,13 +54,14 @@ class Checkpoint:
     Raises
     ------
     InputError
-        If the folder cannot be written, or holds a run and `resume` is false.
+        If it is no name of a folder, cannot be written, or holds a run and `resume` is false or
+        chains of an unknown one.
     """
 
     def __init__(
         self, folder: str | os.PathLike[str], resume: bool = False, every: int | None = None
     ):
-        self.folder, self.every = Path(folder), every
+        self.folder, self.every = _path(folder), every
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock_file().close()
@@ -68,6 +70,11 @@ class Checkpoint:
                 f"Checkpoint folder {folder} cannot be written ({error.strerror}); name another."
             ) from error
         stored = self._read()
+        if stored is None and (found := chain_files(self.folder)):
+            raise InputError(
+                f"{folder} holds {found[0].name} without the {RUN_FILE} that says of which run it "
+                "is; put that back, or name another folder."
+            )
         if stored is not None and not resume:
             raise InputError(
                 f"{folder} holds the checkpoint of a run already; give resume=True (--resume) to "
@@ -86,7 +93,9 @@ class Checkpoint:
             stored = json.loads(path.read_bytes())
             written, _ = stored["format"], (stored["seed"] + 1, stored["run"].items())
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} is damaged; delete {self.folder} to start again.") from error
+            raise InputError(
+                f"{path} is damaged or none of nnmm_pymc; put it back, or name another folder."
+            ) from error
         if written != FORMAT:
             raise InputError(
                 f"The checkpoint in {self.folder} has format {written}, and this version of "
@@ -143,7 +152,7 @@ class Checkpoint:
                 return
 
     def _check_space(self, n_bytes: int) -> None:
-        present = sum(p.stat().st_size for p in self.folder.glob("chain_*"))
+        present = sum(p.stat().st_size for p in chain_files(self.folder))
         free = shutil.disk_usage(self.folder).free + present
         if free < n_bytes:
             raise InputError(
@@ -153,8 +162,6 @@ class Checkpoint:
 
     def _enter(self, run: dict[str, Any]) -> None:
         try:
-            for path in self.folder.glob("chain_*"):
-                path.unlink()
             replace_file(self.folder / RUN_FILE, json.dumps(run, indent=1).encode())
         except OSError as error:
             raise InputError(
@@ -170,7 +177,18 @@ class Checkpoint:
         InputError
             If what is on disk is damaged.
         """
-        return ChainCheckpoint(self.folder, number, self.every)
+        run = hashlib.sha256((self.folder / RUN_FILE).read_bytes()).hexdigest()
+        return ChainCheckpoint(self.folder, number, run, self.every)
+
+
+def _path(folder: Any) -> Path:
+    try:
+        name = os.fspath(folder)
+        if isinstance(name, str) and name and "\0" not in name:
+            return Path(name).expanduser()
+    except (TypeError, RuntimeError):  # no name; nobody is called ~so
+        pass
+    raise InputError(f"checkpoint={folder!r} is no name of a folder; give one, as in 'run_1'.")
 
 
 def open_checkpoint(

@@ -7,11 +7,14 @@ import importlib.metadata
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytensor.tensor as pt
+from pymc.util import RandomGeneratorState
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.traversal import ancestors
@@ -31,15 +34,19 @@ DENSITY_TOLERANCE = 1e-6
 SHOWN = 3
 
 
-def describe_run(plan: StepPlan, settings: Mapping[str, Any]) -> Fingerprint:
+def describe_run(
+    plan: StepPlan, kept: Mapping[str, str], settings: Mapping[str, Any]
+) -> Fingerprint:
     """Fingerprint of a run: versions, settings, and of the model every part under its name.
 
     Numbers and data are there as hashes; what a formula is follows from the log density of each
-    variable at a fixed draw from the prior.
+    variable, or the value of what is no random one, at a fixed draw from the prior.
 
     Parameters
     ----------
     plan : StepPlan
+    kept : dict of str to str
+        How the variables that are kept are.
     settings : dict
         Arguments of `sample` that change the draws.
 
@@ -64,6 +71,8 @@ def describe_run(plan: StepPlan, settings: Mapping[str, Any]) -> Fingerprint:
         "equation": {name: _digest(_arrays(part)) for name, part in parts.items()},
         "density": _densities(plan.conditional),
         "step": dict(plan.rows),
+        "option": _step_options(plan),
+        "kept": dict(kept),
     }
     return json.loads(json.dumps(fingerprint, default=_plain))
 
@@ -88,10 +97,16 @@ def _in_words(section: str, name: str, was: Any, now: Any) -> str:
         return "the code of nnmm_pymc differs"
     if section in ("version", "setting"):
         return f"{name} was {was}, now {now}"
+    if section in ("data", "genotypes", "labels", "equation") and (was is None or now is None):
+        return f"{name!r} is {'new' if was is None else 'not there now'}"
     if section in ("data", "genotypes", "labels"):
         return f"the {section} of {name!r} differ"
     if section in ("equation", "density"):
         return f"the prior or equation of {name!r} differs"
+    if section == "option":
+        return f"the options of the step of {name!r} differ"
+    if section == "kept":
+        was, now = (f"kept {v}" if v else "not kept" for v in (was, now))
     was, now = (f"by {v}" if section == "step" and v else v or "absent" for v in (was, now))
     return f"{name!r} was {was}, now {now}"
 
@@ -161,10 +176,45 @@ def _digest(arrays: Iterable[np.ndarray]) -> str:
 def _densities(conditional: ConditionalModel) -> dict[str, float]:
     point = conditional.check_points[-1]
     conditional.refresh(point)
-    sums = [factor.sum() for factor in conditional.factors.values()]
+    sums = {name: factor.sum() for name, factor in conditional.factors.items()}
+    for variable in conditional.model.deterministics:
+        value = conditional.deterministic(variable.name).flatten().astype("float64")
+        # Weights, since elements may have changed places.
+        sums[variable.name] = (value * pt.cos(pt.arange(value.size))).sum()
     with np.errstate(all="ignore"):
-        values = conditional.compile(sums, mode=QUICK_MODE)(point)
-    return {n: float(v) for n, v in zip(conditional.factors, values, strict=True)}
+        values = conditional.compile(list(sums.values()), mode=QUICK_MODE)(point)
+    return {n: float(v) for n, v in zip(sums, values, strict=True)}
+
+
+def _step_options(plan: StepPlan) -> dict[str, str]:
+    """Hashes of the state that each step begins with, under the names of its variables."""
+    found: dict[str, str] = {}
+    for step in plan.compound.methods:
+        # Arrays of our own steps follow from the model, with the rounding of a machine.
+        own = type(step).__module__.startswith("nnmm_pymc.")
+        proposal = getattr(step, "proposal_dist", None)
+        parts = [step.sampling_state, type(proposal), getattr(proposal, "__dict__", {})]
+        text = json.dumps(_options([type(step), *parts], not own), default=_plain)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        found |= {plan.conditional.rvs[v.name].name: digest for v in step.vars}
+    return found
+
+
+def _options(value: Any, arrays: bool) -> Any:
+    """Numbers and words in a state, but none that are random."""
+    if isinstance(value, RandomGeneratorState):
+        return None
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, dict):
+        return [[str(k), _options(v, arrays)] for k, v in value.items()]
+    if isinstance(value, list | tuple):
+        return [_options(v, arrays) for v in value]
+    if isinstance(value, np.ndarray):
+        return _digest([value]) if arrays else value.shape
+    if value is None or isinstance(value, bool | int | float | str | np.generic):
+        return value
+    return value.__qualname__ if isinstance(value, type) else type(value).__qualname__
 
 
 def _plain(value: Any) -> Any:

@@ -121,7 +121,9 @@ def sample(
     InputError
         If there is no model, a variable has no step or two, or a prior the sampler cannot handle;
         if the run needs more memory than is free; if checkpoints cannot be written, or are of
-        another model, data set, version or settings.
+        another model, data set, version or settings; or if the process of a chain was killed.
+    KeyboardInterrupt, SystemExit
+        After Ctrl-C or SIGTERM, once chains with a checkpoint have written where they are.
     """
     model = _model(model)
     _check_counts(draws=draws, tune=tune, chains=chains)
@@ -167,7 +169,6 @@ def sample(
         "random_seed": random_seed,
         "latent": latent,
         "target_accept": target_accept,
-        "keep": sorted(keep),
         "initvals": initvals,
     }
     with _held(saved, plan, task, starts, seed, settings):
@@ -202,9 +203,14 @@ def _held(
     """The folder of the checkpoints, ours while the chains run."""
     if saved is None:
         return nullcontext()
+    record = task.record
+    kept = dict.fromkeys(record.summarised, "as moments") | dict.fromkeys(
+        record.stored, "in memory"
+    )
+    kept |= dict.fromkeys(record.on_disk, "on disk")
     empty = ChainRecord.start(task.record, starts[0])
     n_bytes = len(starts) * checkpoint_bytes(empty, plan.compound, starts[0])
-    return saved.opened(describe_run(plan, settings), seed, n_bytes)
+    return saved.opened(describe_run(plan, kept, settings), seed, n_bytes)
 
 
 def _check_counts(**counts: int) -> None:

@@ -7,6 +7,7 @@ same bits and types, which a chain needs to go on as if it had not stopped.
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zlib
 from dataclasses import fields, is_dataclass, replace
@@ -58,6 +59,9 @@ def read_block(file: BinaryIO) -> Any:
     if len(header) < HEADER.size:
         raise DamagedError
     length, checksum = HEADER.unpack(header)
+    # Nothing has the checksum 0, so zeros would pass; a damaged length may be more than memory.
+    if not 0 < length <= _left(file):
+        raise DamagedError
     content = file.read(length)
     if len(content) < length or zlib.crc32(content) != checksum:
         raise DamagedError
@@ -65,9 +69,18 @@ def read_block(file: BinaryIO) -> Any:
     try:
         while body.tell() < length:
             arrays.append(np.load(body, allow_pickle=False))
-    except ValueError as error:  # Python objects: loading one runs code
+        return _decode(json.loads(arrays[0].tobytes()), arrays[1:])
+    # Python objects among the arrays too: loading one runs code.
+    except (ValueError, TypeError, LookupError, AttributeError, EOFError) as error:
         raise DamagedError from error
-    return _decode(json.loads(arrays[0].tobytes()), arrays[1:])
+
+
+def _left(file: BinaryIO) -> int:
+    """Bytes behind the place where the file is."""
+    here = file.tell()
+    end = file.seek(0, os.SEEK_END)
+    file.seek(here)
+    return end - here
 
 
 def rebuild(like: Any, saved: Any) -> Any:

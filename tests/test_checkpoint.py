@@ -13,6 +13,7 @@ import sys
 import time
 import zlib
 from collections import deque
+from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
 from unittest import mock
@@ -61,6 +62,7 @@ def model(
     prior=pm.InverseGamma,
     markers="abcdef",
     square=True,
+    other=None,
 ) -> pm.Model:
     genotypes = nn.read_genotypes(dosages)
     with pm.Model(coords={"marker": list(markers)}) as built:
@@ -69,6 +71,8 @@ def model(
         residual = prior("residual", 3, scale)
         sd = pm.math.sqrt(residual) if square else residual
         pm.Normal("trait", value, sd, observed=phenotypes)
+        if other is not None:
+            pm.Deterministic("other", other(residual))
     return built
 
 
@@ -102,7 +106,8 @@ class Runs:
             return report
 
         saved = None if folder is None else Checkpoint(folder, resume=True, every=5)
-        with mock.patch.object(chains._Bars, "throttled", throttled):
+        entered = nullcontext() if saved is None else saved.opened({}, 4, 0)
+        with mock.patch.object(chains._Bars, "throttled", throttled), entered:
             records = run_chains(
                 self.task, self.starts, np.random.SeedSequence(4).spawn(2), 1, False, saved
             )
@@ -217,6 +222,77 @@ def test_chains_end_with_the_process_that_was_killed(tmp_path):
     assert "draws was 1000000, now 4" in refusal(tmp_path)
 
 
+def signalled(number, folder, cores, to=None):
+    """What `sample` raises when a signal comes among its draws; `to` finds who gets it."""
+    progress, sent = chains._Bars.update, []
+
+    def update(bars, chain, done, divergences):
+        progress(bars, chain, done, divergences)
+        if done > 50 and not sent:
+            sent.append(chain)
+            os.kill(os.getpid() if to is None else to(), number)
+
+    options = {"draws": 100_000, "cores": cores}
+    with mock.patch.object(chains._Bars, "update", update):
+        with pytest.raises(BaseException) as raised:
+            sample(folder, **options)
+    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+    text = str(raised.value)
+    assert text.endswith(".") and "\n" not in text
+    return raised.type, text
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_is_answered_with_a_last_checkpoint(tmp_path, number, kind, cores):
+    raised, text = signalled(number, tmp_path, cores)
+    assert raised is kind
+    assert f"in {tmp_path}; give resume=True (--resume) to go on" in text
+    done = [Checkpoint(tmp_path, resume=True).chain(k).iteration for k in range(cores)]
+    # Few of them by a multiple of 5, which would have been written anyhow.
+    assert min(done) > 50 or cores == 2
+    raised, text = signalled(number, None, cores)
+    assert raised is kind
+    assert "of 100002 iterations" in text and "nothing of it is kept; give a folder as" in text
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_chain_that_was_killed_is_said_in_a_sentence(tmp_path, given):
+    def child():
+        return multiprocessing.active_children()[0].pid
+
+    raised, text = signalled(signal.SIGKILL, tmp_path if given else None, 2, child)
+    assert raised is nn.InputError
+    assert "was ended by SIGKILL, as happens when memory runs out; " in text
+    assert ("resume=True (--resume)" if given else "nothing is kept") in text
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("stop_at", [7, 12, 19])
+def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(runs, tmp_path, stop_at):
+    done = 0
+
+    def check(report):
+        def also(iteration, divergences):
+            nonlocal done
+            done += 1
+            report(iteration, divergences)
+            if done == stop_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        return also
+
+    real = chains.run_chain
+    with mock.patch.object(chains, "run_chain", lambda *a: real(*a[:4], check(a[4]), *a[5:])):
+        with pytest.raises(SystemExit, match="to go on from there"):
+            runs.run(tmp_path)
+    with Checkpoint(tmp_path, resume=True).opened({}, 4, 0):
+        assert Checkpoint(tmp_path, resume=True).chain(0).iteration == stop_at
+    assert runs.run(tmp_path) == runs.plain
+
+
 def test_a_seed_nobody_gave_is_kept(tmp_path):
     with mock.patch.object(chains, "run_chain", side_effect=Killed), pytest.raises(Killed):
         sample(tmp_path, random_seed=None)
@@ -247,6 +323,7 @@ def refusal(folder: Path, built: pm.Model | None = None, **options) -> str:
     [
         ({"draws": 5}, "draws was 4, now 5"),
         ({"random_seed": None}, "random_seed was 1, now None"),
+        ({"keep": ["value"]}, "'value' was not kept, now kept in memory"),
         ({"initvals": {"slab": 2.0}}, "initvals was None, now {'slab': 2.0}"),
         (
             {"chains": 3, "latent": "nuts", "tune": 1, "target_accept": 0.9, "keep": ["value"]},
@@ -279,6 +356,56 @@ def test_another_model_or_data_set_is_refused(checkpointed, built, said):
     assert f"is of another run: {said}" in refusal(checkpointed, built())
 
 
+def test_other_deterministics_steps_and_places_are_refused(tmp_path):
+    """What no variable of the model shows."""
+
+    def run(folder, other, **options):
+        built = model(other=other)
+        if scaling := options.pop("scaling", None):
+            with built:
+                options["step"] = pm.Metropolis([built["residual"]], scaling=scaling)
+        return (refusal if folder.exists() else sample)(folder, built, **options)
+
+    with mock.patch("nnmm_pymc.record.LARGE", 5):
+        options = {"keep": ["effects"], "scratch": tmp_path, "scaling": 2.0}
+        run(tmp_path / "run", pm.math.sin, **options)
+        for changes, said in (
+            ({"other": None}, "'other' is not there now; run"),
+            ({"other": pm.math.cos}, "the prior or equation of 'other' differs; run"),
+            ({"scaling": 3.0}, "the options of the step of 'residual' differ; run"),
+            ({"scaling": None}, "'residual' was by metropolis, now by "),
+            ({"scratch": None}, "'effects' was kept on disk, now kept in memory; run"),
+        ):
+            other = {"other": pm.math.sin} | options | changes
+            assert f"is of another run: {said}" in run(tmp_path / "run", **other)
+
+
+def test_a_step_may_be_given_again(tmp_path):
+    built = model()
+    with built:
+        step = pm.Metropolis([built["residual"]])
+    first = sample(tmp_path, built, step=step, tune=120)
+    assert not differing(first, sample(None, built, step=step, tune=120))
+    assert not differing(first, sample(tmp_path, built, step=step, tune=120, resume=True))
+
+
+def test_chains_of_another_run_are_refused(tmp_path):
+    for name, seed in (("one", 1), ("two", 2)):
+        sample(tmp_path / name, random_seed=seed)
+    own, other = ((tmp_path / name / "chain_0.draws").read_bytes() for name in ("one", "two"))
+    assert own != other
+    for name in ("chain_0.draws", "chain_0.state"):
+        shutil.copy(tmp_path / "two" / name, tmp_path / "one" / name)
+        text = refusal(tmp_path / "one")
+        assert "or its draws are damaged, or of another chain or run; put them back" in text
+    # All files of a chain in the place of another's.
+    for suffix in ("state", "draws"):
+        shutil.copy(tmp_path / "two" / f"chain_0.{suffix}", tmp_path / "two" / f"chain_1.{suffix}")
+    assert "chain_1.state or its draws are damaged, or of" in refusal(
+        tmp_path / "two", random_seed=2
+    )
+
+
 def test_another_version_is_refused(checkpointed, tmp_path):
     with mock.patch.object(fingerprint, "_code", lambda: "other"):
         assert "the code of nnmm_pymc differs; run" in refusal(checkpointed)
@@ -291,8 +418,31 @@ def test_another_version_is_refused(checkpointed, tmp_path):
     run = json.loads((folder / "checkpoint.json").read_text())
     (folder / "checkpoint.json").write_text(json.dumps(run | {"format": 0}))
     assert "has format 0" in refusal(folder)
-    (folder / "checkpoint.json").write_text('{"format": 1')
-    assert "checkpoint.json is damaged; delete" in refusal(folder)
+    (folder / "checkpoint.json").write_text('{"format": 2')
+    assert "checkpoint.json is damaged or none of nnmm_pymc; put" in refusal(folder)
+    (folder / "checkpoint.json").unlink()
+    assert "holds chain_0.draws without the checkpoint.json" in refusal(folder)
+    assert len(list(folder.glob("chain_*"))) == 4
+
+
+def test_files_of_others_stay(tmp_path):
+    (tmp_path / "chain_stores.csv").write_text("precious")
+    (tmp_path / "chain_0").mkdir()
+    sample(tmp_path)
+    assert (tmp_path / "chain_stores.csv").exists() and (tmp_path / "chain_0").exists()
+
+
+@pytest.mark.parametrize("folder", [5, b"run", "", "a\0b", "~nobody.at.all/run", 2.5, True])
+def test_what_names_no_folder_is_refused(folder):
+    with pytest.raises(nn.InputError, match=r"^checkpoint=.* is no name of a folder; give one"):
+        sample(folder)
+
+
+def test_names_of_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Checkpoint("~/run").folder == tmp_path / "run"
+    with pytest.raises(nn.InputError, match=r"cannot be written \(File name too long\); name"):
+        sample(tmp_path / ("x" * 256))
 
 
 def test_a_run_is_not_overwritten(checkpointed):
@@ -341,7 +491,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(runs, tmp_path):
     def full(file):
         nonlocal calls
         calls += 1
-        if calls > 4:  # two states of tuning, then draws and state of the third
+        if calls > 5:  # the run, two states of tuning, then draws and state of the third
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(file)
 
@@ -363,18 +513,39 @@ def test_the_checkpoint_before_replaces_a_damaged_one(runs, tmp_path):
     content = (tmp_path / "first" / "chain_0.state").read_bytes()
     middle = len(content) // 2
     flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-    for k, damaged in enumerate((content[:-1], content[:5], b"", flipped)):
+    length = content[:6] + b"\x7f\x7f" + content[8:]
+    with pytest.raises(Killed):
+        runs.run(tmp_path / "second", kill_at=40)
+    swapped = (tmp_path / "second" / "chain_1.state").read_bytes()
+    wrong = (content[:-1], content[:5], b"", flipped, length, bytes(500), swapped)
+    for k, damaged in enumerate(wrong):
         folder = shutil.copytree(tmp_path / "first", tmp_path / str(k))
         (folder / "chain_0.state").write_bytes(damaged)
-        with pytest.warns(CheckpointWarning, match=r"damaged; the one before .* after 15 iter"):
+        with pytest.warns(CheckpointWarning, match=r"damaged or .*; the one before .* after 15 it"):
             with pytest.raises(Killed):
                 runs.run(folder, kill_at=22)
         # The damaged one has not become the one before.
         (folder / "chain_0.state").unlink()
         assert runs.run(folder) == runs.plain
     (tmp_path / "first" / "chain_0.draws").write_bytes(b"")
-    with pytest.raises(nn.InputError, match=r"delete the files chain_0\.\* in"):
+    with pytest.raises(nn.InputError, match=r"delete chain_0\.state, .* in"):
         runs.run(tmp_path / "first")
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: os.truncate(path, 30)])
+def test_draws_taken_away_are_written_anew(runs, tmp_path, spoil):
+    write, spoilt = chain_checkpoint.ChainCheckpoint._write, []
+
+    def spoiling(own, iteration, *args):
+        if iteration == 20:
+            spoilt.append(spoil(own.draws))
+        write(own, iteration, *args)
+
+    with mock.patch.object(chain_checkpoint.ChainCheckpoint, "_write", spoiling):
+        with pytest.warns(CheckpointWarning, match=r"chain_0\.draws was removed or cut short"):
+            with pytest.raises(Killed):
+                runs.run(tmp_path, kill_at=23)
+    assert spoilt and runs.run(tmp_path) == runs.plain
 
 
 def test_between_two_states_the_one_before_is_there(runs, tmp_path):
@@ -479,7 +650,7 @@ def test_a_step_without_a_state_is_refused(tmp_path):
 
 
 def test_writing_takes_little_of_the_time(tmp_path):
-    own = chain_checkpoint.ChainCheckpoint(tmp_path, 0)
+    own = chain_checkpoint.ChainCheckpoint(tmp_path, 0, "run")
     own.last -= 29
     assert not own.is_due(1, 10)
     own.last -= 2
