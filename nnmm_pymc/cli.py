@@ -7,14 +7,14 @@ fault of the package and shows its traceback.
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 import xarray as xr
 
@@ -26,9 +26,9 @@ from nnmm_pymc.cli_input import (
     named_files,
     numeric_columns,
     outcomes_and_words,
-    read_parents,
     split,
 )
+from nnmm_pymc.cli_output import check_file, check_run, write_csv, write_run
 from nnmm_pymc.data import Genotypes, Table
 from nnmm_pymc.data.single_step import single_step as make_single_step
 from nnmm_pymc.demo import run_demo
@@ -36,14 +36,11 @@ from nnmm_pymc.diagnose import ConvergenceWarning, judge_chains
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import ACTIVATIONS, FAMILIES
 from nnmm_pymc.io import read_genotypes, read_table
+from nnmm_pymc.io.connections import read_connections
 from nnmm_pymc.io.pedigrees import read_pedigree
 from nnmm_pymc.io.records import read_records
-from nnmm_pymc.level_effects import level_effects
 from nnmm_pymc.prediction import overlap, predict_network
 from nnmm_pymc.registry import list_models, load_model
-from nnmm_pymc.summarise import breeding_values, heritability, marker_effects
-from nnmm_pymc.summarise import weights as weight_table
-from nnmm_pymc.variance_components import variance_components
 
 __all__ = ["app", "main"]
 
@@ -67,6 +64,9 @@ Transposed = Annotated[
 
 def main() -> None:
     """Run the command line; the entry point of ``nnmm``."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal without the letters of a name shows their codes.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except InputError as error:
@@ -83,10 +83,9 @@ def demo_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Simulate a population with known truth, fit it, and compare: a minute or two."""
-    _check_free(out, overwrite)
-    with _convergence_said_later():
+    check_run(out, [], overwrite)
+    with _sampling():
         result = run_demo(draws, chains, random_seed=seed)
-    _print_convergence(result)
     _write(result, out)
 
 
@@ -194,7 +193,10 @@ def fit_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Fit a network to files and write its result and tables."""
-    _check_free(out, overwrite)
+    files = named_files("--connections", connections)
+    read = [phenotypes, genotypes, pedigree, omics, *files.values()]
+    read += named_files("--layer", layer).values()
+    check_run(out, read, overwrite)
     _check_checkpoint(checkpoint, resume)
     own = {"--activation": activation, "--prior": prior, "--covariates": covariates}
     own |= {"--random": random, "--family": family, "--weights": weights}
@@ -240,19 +242,17 @@ def fit_command(
     elif chosen:
         raise InputError(f"--traits: the equations of {model} name their traits; leave it out.")
     layers["pheno"] = pheno
-    files = named_files("--connections", connections)
-    connected = {name: read_parents(file) for name, file in files.items()}
+    connected = {name: read_connections(file) for name, file in files.items()}
     network = description.network(connected, **layers)
     print("\n".join([*reports, f"{network.alignment}\n\n{description}\n"]))
     for name, parents in connected.items():
         total = sum(map(len, parents.values()))
         print(f"{files[name]}: {total} connections of {len(parents)} columns of {name}.\n")
     print("Sampling (the first time compiles for some seconds):", flush=True)
-    with _convergence_said_later():
+    with _sampling():
         result = network.fit(
             draws, tune, chains, cores, random_seed=seed, checkpoint=checkpoint, resume=resume
         )
-    _print_convergence(result)
     _write(result, out)
 
 
@@ -275,8 +275,10 @@ def predict_command(
         str | None, typer.Option(help="Column of the covariates with the IDs, if not the first.")
     ] = None,
     out: Annotated[Path, typer.Option(help="File for the predictions.")] = Path("predictions.csv"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file --out.")] = False,
 ) -> None:
     """Breeding values and phenotypes of new individuals from a fit."""
+    check_file(out, [genotypes, omics, covariates], overwrite)
     result = store.load(run)
     new = None
     if genotypes is not None:
@@ -285,8 +287,7 @@ def predict_command(
     given = None if covariates is None else read_table(covariates, id_column=id_column)
     if said := overlap(result, new, known, given):
         print(said)
-    table = predict_network(result, new, known, given)
-    _write_csv(table, out)
+    write_csv(predict_network(result, new, known, given), out)
     print(f"Predictions: {out}")
 
 
@@ -332,12 +333,6 @@ def _inherited(
     return {name: layer for name, layer in layers.items() if layer is not None}
 
 
-def _check_free(out: Path, overwrite: bool) -> None:
-    store.check_folder(out)
-    if (out / store.RESULT_FILE).exists() and not overwrite:
-        raise InputError(f"{out} has a result already; name another --out or add --overwrite.")
-
-
 def _check_checkpoint(folder: Path | None, resume: bool) -> None:
     """Refuse a folder before the files are read, not after."""
     if folder is not None:
@@ -346,48 +341,23 @@ def _check_checkpoint(folder: Path | None, resume: bool) -> None:
         raise InputError("--resume needs --checkpoint, the folder of the run to go on with.")
 
 
-def _convergence_said_later() -> warnings.catch_warnings:
-    """Silence for the warning that `_print_convergence` says in words."""
-    return warnings.catch_warnings(action="ignore", category=ConvergenceWarning)
-
-
-def _print_convergence(result: xr.DataTree) -> None:
-    print(f"\nConvergence:\n{judge_chains(result)}")
+@contextlib.contextmanager
+def _sampling() -> Iterator[None]:
+    """Silence for the warning that `_write` says in words; Ctrl-C ends in the run's sentence."""
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            print(f"nnmm: {stop}", file=sys.stderr)
+            raise typer.Exit(130) from None
 
 
 def _write(result: xr.DataTree, out: Path) -> None:
-    """Result first: what follows can be made from it again."""
-    from nnmm_pymc.plots import plot_fit
-
-    print(f"\nResult: {store.save(result, out)}")
-    makers: dict[str, Callable[..., pd.DataFrame]] = {
-        "ebv": breeding_values,
-        "marker_effects": marker_effects,
-        "heritability": heritability,
-        "variance_components": variance_components,
-        "level_effects": level_effects,
-        "weights": weight_table,
-    }
-    tables = {}
-    for name, make in makers.items():
-        # Models without markers or random effects have no effects, without a pedigree too no EBV.
-        with contextlib.suppress(InputError):
-            tables[name] = make(result)
-    for name, table in tables.items():
-        _write_csv(table, out / f"{name}.csv")
-    print(f"Tables: {', '.join(str(out / f'{name}.csv') for name in tables)}")
-    picture = out / "fit.png"
-    plot_fit(result).savefig(picture, dpi=150, bbox_inches="tight")
-    print(f"Picture: {picture}")
-
-
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    try:
-        table.to_csv(path, index=False, float_format="%.6g")
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror or error}); name another place."
-        ) from error
+    """Written first, then said: a pipe that is closed loses nothing."""
+    file, *others = write_run(result, out)
+    print(f"\nConvergence:\n{judge_chains(result)}")
+    print(f"\nResult: {file}")
+    print(f"Tables and picture: {', '.join(map(str, others))}")
 
 
 if __name__ == "__main__":

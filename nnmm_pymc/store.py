@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -25,15 +26,21 @@ def check_folder(folder: str | Path) -> None:
     Raises
     ------
     InputError
-        If it, or what it would be made in, is a file or may not be written.
+        If it, or what it would be made in, is a file or may not be written, or there is no room.
     """
     path = Path(folder).absolute()
     while not os.path.lexists(path):
         path = path.parent
     if not path.is_dir():
         raise InputError(f"{folder}: {path.name} is a file, not a folder; name another folder.")
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise InputError(f"{folder}: folder {path} may not be written; name another folder.")
+    try:
+        # Only writing shows whether one may: rights do not say that a disk is full or read-only.
+        with tempfile.NamedTemporaryFile(dir=path, prefix=".nnmm-") as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise InputError(
+            f"{folder}: folder {path} may not be written ({error.strerror}); name another folder."
+        ) from error
 
 
 def save(result: xr.DataTree, folder: str | Path) -> Path:
@@ -54,7 +61,7 @@ def save(result: xr.DataTree, folder: str | Path) -> Path:
     Raises
     ------
     InputError
-        If the folder cannot be made.
+        If it cannot be written; an older result is left as it was.
 
     Examples
     --------
@@ -67,20 +74,28 @@ def save(result: xr.DataTree, folder: str | Path) -> Path:
     True
     """
     folder = Path(folder)
+    target = folder / RESULT_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Beside the target, since a rename is atomic only within one file system.
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".result-") as unfinished:
+            tree = Path(unfinished, "tree")
+            result.to_zarr(tree, consolidated=False)
+            archive = shutil.make_archive(str(Path(unfinished, "result")), "zip", tree)
+            with ZipFile(archive, "a") as file:
+                file.comment = _digest(file)
+            os.replace(archive, target)
     except OSError as error:
         raise InputError(
-            f"Folder {folder} cannot be made ({error.strerror}); name another folder."
+            f"The result cannot be written into {folder} ({error.strerror or error}); make room, "
+            "or name another folder."
         ) from error
-    target = folder / RESULT_FILE
-    # Beside the target, since a rename is atomic only within one file system.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".result-") as unfinished:
-        tree = Path(unfinished, "tree")
-        result.to_zarr(tree, consolidated=False)
-        archive = shutil.make_archive(str(Path(unfinished, "result")), "zip", tree)
-        os.replace(archive, target)
     return target
+
+
+def _digest(archive: ZipFile) -> bytes:
+    """Of the names in an archive: to Zarr, what is lost was never written, and reads as NaN."""
+    return hashlib.sha256("\n".join(sorted(archive.namelist())).encode()).hexdigest().encode()
 
 
 def load(folder: str | Path, *, in_memory: bool = True) -> xr.DataTree:
@@ -110,8 +125,9 @@ def load(folder: str | Path, *, in_memory: bool = True) -> xr.DataTree:
             "'nnmm fit --out' or nnmm_pymc.store.save wrote."
         )
     try:
-        # A part that is lost is none to Zarr: its values were all of one kind.
         with ZipFile(path) as archive:
+            if archive.comment != _digest(archive):
+                raise BadZipFile("parts of it are lost")
             if (spoilt := archive.testzip()) is not None:
                 raise BadZipFile(f"{spoilt} is not what was written")
         store = ZipStore(path, mode="r")

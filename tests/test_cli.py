@@ -7,17 +7,20 @@ import io
 import json
 import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import nnmm_pymc as nn
-from nnmm_pymc import store
+from nnmm_pymc import cli_output, store
 from nnmm_pymc.cli import main
+from nnmm_pymc.cli_output import write_run
 from nnmm_pymc.errors import InputError
 
 TINY = ["--draws", "20", "--tune", "20", "--chains", "2", "--cores", "1", "--seed", "1"]
@@ -216,6 +219,84 @@ def test_fit_keeps_an_older_result(files, run):
     assert (run / store.RESULT_FILE).read_bytes() == before
 
 
+def test_outputs_replace_only_what_is_of_a_run(data, run, tmp_path):
+    ebv = Path(shutil.copy(data / "phenotypes.csv", data / "ebv.csv"))
+    given = [*inputs(data)[:4], "--phenotypes", ebv]
+    for options, words in (
+        (["fit", *given, "--out", data, "--overwrite"], ["ebv.csv is an input"]),
+        (["fit", *inputs(data), "--out", data, "--overwrite"], ["ebv.csv", "no result"]),
+        (["predict", run, *inputs(data)[:2], "--out", ebv], ["ebv.csv exists", "--overwrite"]),
+        (["predict", run, *inputs(data)[:2], "--out", data], ["is a folder"]),
+        (
+            ["predict", run, *inputs(data)[:2], "--out", inputs(data)[1], "--overwrite"],
+            ["genotypes.csv is an input"],
+        ),
+    ):
+        assert_one_sentence(nnmm(*options), *words)
+    assert ebv.read_bytes() == (data / "phenotypes.csv").read_bytes()
+    assert nnmm("predict", run, *inputs(data)[:2], "--out", ebv, "--overwrite").status == 0
+    assert "prediction" in ebv.read_text()
+
+
+def test_tables_of_a_former_run_are_replaced(fitted, tmp_path):
+    store.save(fitted, tmp_path)
+    (tmp_path / "level_effects.csv").write_text("of herds that are no more")
+    (tmp_path / "notes.txt").write_text("mine")
+    written = write_run(fitted, tmp_path)
+    assert set(tmp_path.iterdir()) == {*written, tmp_path / "notes.txt"}
+    assert tmp_path / "level_effects.csv" not in written
+
+
+def test_result_is_saved_elsewhere_if_the_disk_is_full(fitted, tmp_path, monkeypatch):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "spare").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spare"))
+    make = shutil.make_archive
+
+    def full(base: str, *arguments: object) -> str:
+        if "full" in base:
+            raise OSError(28, "No space left on device")
+        return make(base, *arguments)
+
+    with (
+        mock.patch.object(store.shutil, "make_archive", full),
+        pytest.raises(InputError, match=r"No space left on device.*The result is in (.*) instead"),
+    ):
+        write_run(fitted, tmp_path / "full")
+    (spare,) = (tmp_path / "spare").iterdir()
+    assert store.load(spare).identical(fitted)
+    with (
+        mock.patch.object(cli_output, "_draw", side_effect=OSError(28, "No space left on device")),
+        pytest.raises(InputError, match="the result is saved, but not all"),
+    ):
+        write_run(fitted, tmp_path / "full")
+    assert store.load(tmp_path / "full").identical(fitted)
+
+
+@pytest.mark.slow
+def test_result_is_written_before_it_is_shown(files, tmp_path):
+    out = tmp_path / "run"
+
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            if "Convergence" in text:
+                raise BrokenPipeError
+            return super().write(text)
+
+    with mock.patch("io.StringIO", Closed), contextlib.suppress(BrokenPipeError):
+        nnmm("fit", *inputs(files), *TINY, "--out", out)
+    assert len(pd.read_csv(out / "ebv.csv")) == 80 * 3
+    assert store.load(out)["posterior"].sizes["draw"] == 20
+
+
+def test_interrupted_fit_says_how_to_go_on(files, tmp_path):
+    stop = KeyboardInterrupt("The run was stopped; give resume=True (--resume) to go on.")
+    with mock.patch.object(nn.Network, "fit", side_effect=stop):
+        outcome = nnmm("fit", *inputs(files), "--out", tmp_path / "run")
+    assert outcome.status == 130
+    assert outcome.err == f"nnmm: {stop}\n"
+
+
 def test_predict_gives_fitted_individuals_their_breeding_values(fitted, files, run, tmp_path):
     genotypes = pd.read_csv(files / "genotypes.csv", index_col=0)
     # Another order of markers and individuals: everything goes by name.
@@ -357,9 +438,14 @@ def test_activation_needs_omics(files, tmp_path):
 def test_out_that_cannot_be_written_is_refused_before_sampling(files, tmp_path, monkeypatch, place):
     (tmp_path / "file").write_text("keep me")
     (tmp_path / "shut").mkdir()
-    shut = mock.patch.object(  # root may write anywhere
-        store.os, "access", side_effect=lambda path, _: Path(path).name != "shut"
-    )
+    write = tempfile.NamedTemporaryFile
+
+    def refusing(*, dir: Path, **options: object) -> object:  # root may write anywhere
+        if dir.name == "shut":
+            raise PermissionError(13, "Permission denied")
+        return write(dir=dir, **options)
+
+    shut = mock.patch.object(store.tempfile, "NamedTemporaryFile", refusing)
     sampled = mock.patch.object(nn.Network, "fit", side_effect=AssertionError("sampled"))
     with shut, sampled:
         outcome = nnmm("fit", *inputs(files), "--out", tmp_path / place)
@@ -589,7 +675,9 @@ def test_predict_command_takes_covariates(herd_fit, herds, files, tmp_path):
     out = tmp_path / "predictions.csv"
     new = ["predict", tmp_path, "--genotypes", tmp_path / "new.csv", "--out", out]
     assert "Covariates (sex, age, herd): at their averages in the fit." in nnmm(*new).out
-    outcome = nnmm(*new, "--covariates", tmp_path / "herds.csv", "--id-column", "animal")
+    outcome = nnmm(
+        *new, "--covariates", tmp_path / "herds.csv", "--id-column", "animal", "--overwrite"
+    )
     assert outcome.status == 0, outcome.err
     assert "herds.csv: covariates sex, age, herd." in outcome.out
     expected = nn.predict_network(herd_fit, genotypes, covariates=herds)
@@ -638,7 +726,7 @@ def test_failed_save_leaves_the_older_result(fitted, tmp_path):
     store.save(fitted, tmp_path)
     with (
         mock.patch.object(store.shutil, "make_archive", side_effect=OSError("disk full")),
-        pytest.raises(OSError, match="disk full"),
+        pytest.raises(InputError, match=r"cannot be written into .*disk full.*make room"),
     ):
         store.save(fitted.isel(draw=slice(3)), tmp_path)
     assert store.load(tmp_path).identical(fitted)
@@ -650,4 +738,18 @@ def test_damaged_result_is_refused(run, tmp_path, damage):
     path = tmp_path / store.RESULT_FILE
     path.write_bytes(damage((run / store.RESULT_FILE).read_bytes()))
     with pytest.raises(InputError, match="damaged"):
+        store.load(tmp_path)
+
+
+def test_result_that_lacks_a_part_is_refused(run, tmp_path):
+    with (
+        ZipFile(run / store.RESULT_FILE) as whole,
+        ZipFile(tmp_path / store.RESULT_FILE, "w") as part,
+    ):
+        *kept, _ = [name for name in whole.namelist() if "/c/" in name]
+        for name in whole.namelist():
+            if name in kept or "/c/" not in name:
+                part.writestr(name, whole.read(name))
+        part.comment = whole.comment
+    with pytest.raises(InputError, match="parts of it are lost"):
         store.load(tmp_path)

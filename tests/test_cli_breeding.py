@@ -80,12 +80,12 @@ def test_repeated_records_are_fitted_and_predicted(files, tmp_path):
     np.testing.assert_allclose(everybody["ebv"], pd.read_csv(out / "ebv.csv")["ebv"], atol=1e-4)
     new = pd.read_csv(files / "first.csv").iloc[:3].assign(herd="elsewhere")
     new.to_csv(tmp_path / "new.csv", index=False)
-    options = ["--covariates", tmp_path / "new.csv", "--out", predictions]
+    options = ["--covariates", tmp_path / "new.csv", "--out", predictions, "--overwrite"]
     outcome = nnmm("predict", out, *options)
     assert outcome.status == 0, outcome.err
     # That a cow is a level of (1|cow) her name says.
     assert pd.read_csv(predictions)["individual"].tolist() == new["cow"].tolist()
-    outcome = nnmm("predict", out, *given(files, "genotypes"), "--out", predictions)
+    outcome = nnmm("predict", out, *given(files, "genotypes"), "--out", tmp_path / "none.csv")
     assert outcome.status == 2
     assert "The fit has no genotypes; predict without them." in outcome.err
 
