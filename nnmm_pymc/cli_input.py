@@ -13,14 +13,12 @@ from nnmm_pymc.data import Table
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import Equation
 from nnmm_pymc.io import read_table
-from nnmm_pymc.io.text import TextFile, as_path
 
 __all__ = [
     "chosen_columns",
     "named_files",
     "numeric_columns",
     "outcomes_and_words",
-    "read_parents",
     "split",
 ]
 
@@ -85,21 +83,3 @@ def named_files(
             raise InputError(f"{option} {value}: {name!r} has a file already, or must be renamed.")
         files[name] = Path(path)
     return files
-
-
-def read_parents(path: Path) -> dict[str, list[str]]:
-    """Connections: what reaches each column, from a file of two columns."""
-    text = TextFile(as_path(path), path.name, None)
-    parents: dict[str, list[str]] = {}
-    for number, line in text:
-        child, rest = text.split_name(line)
-        parent = rest.decode().strip()
-        if text.fields != 2 or not child.strip() or not parent:
-            raise InputError(
-                f"{path.name}: line {number} must have two fields: a column of the layer, and a "
-                "marker or omic that reaches it."
-            )
-        parents.setdefault(child.strip(), []).append(parent)
-    if text.id_name in parents:
-        raise InputError(f"{path.name}: the first line must be a header, such as omic,marker.")
-    return parents

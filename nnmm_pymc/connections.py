@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnmm_pymc.edge_table import EdgeTable
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import Term
 
@@ -44,6 +45,8 @@ def connection_mask(
         return None
     mask = np.ones((len(parents), len(node.columns)), bool)
     position = {name: i for i, name in enumerate(parents)}
+    if isinstance(connections, EdgeTable):
+        _check_header(connections, node, parents, word)
     where = f"Equation {node.equation.formula!r}: connections"
     for child, wanted in connections.items():
         if child not in node.columns:
@@ -64,6 +67,17 @@ def connection_mask(
         mask[:, column] = False
         mask[[position[w] for w in wanted], column] = True
     return mask
+
+
+def _check_header(table: EdgeTable, node: Node, parents: tuple[str, ...], word: str) -> None:
+    """Refuse a first line that is an edge: it would be lost, and its column reached by all."""
+    child, parent = table.header
+    if child in node.columns or parent in parents:
+        what = f"column {child!r}" if child in node.columns else f"{word} {parent!r}"
+        raise InputError(
+            f"{table.source}: the first line names the {what} of the network, but must be a "
+            f"header, such as omic,marker: put one above it."
+        )
 
 
 def _by_term(node: Node) -> str:

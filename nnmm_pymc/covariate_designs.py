@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nnmm_pymc.data import Genotypes, Table, align
-from nnmm_pymc.data.names import name_text, some
+from nnmm_pymc.data.names import joined, some
 from nnmm_pymc.description import (
     CovariateDescription,
     NodeDescription,
@@ -92,21 +92,20 @@ def _levels(
     random: RandomDescription, known: pd.Index, table: Table, individuals: pd.Index
 ) -> np.ndarray:
     """Position of each individual's level among those of the fit (-1: unseen), and multiplier."""
-    frame = table.frame.reindex(individuals)
-    parts = [[name_text(value) for value in frame[column]] for column in random.columns]
-    names = pd.Index([":".join(p) for p in zip(*parts, strict=True)], dtype=object)
+    parts = [table.levels(column).reindex(individuals) for column in random.columns]
+    names = [joined(p) if all(p) else "" for p in zip(*parts, strict=True)]
     multiplier = np.ones(len(individuals))
     if random.slope is not None:
         values = pd.Series(table.numeric([random.slope])[:, 0], table.individuals)
         multiplier = values.loc[individuals].to_numpy()
-    return np.column_stack([known.get_indexer(names), multiplier])
+    return np.column_stack([known.get_indexer(pd.Index(names, dtype=object)), multiplier])
 
 
 def _design(covariate: CovariateDescription, table: Table, individuals: pd.Index) -> np.ndarray:
     """(individual, column) design matrix of a covariate, coded as in the fit."""
     factors: dict[str, np.ndarray] = {}
     for name, known in covariate.factors.items():
-        texts = np.array([name_text(level) for level in table.frame.loc[individuals, name]])
+        texts = table.levels(name).loc[individuals].to_numpy(str)
         unseen = np.flatnonzero(~np.isin(texts, known))
         if len(unseen):
             raise InputError(

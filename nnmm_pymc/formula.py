@@ -21,6 +21,7 @@ from formulae.terms import Call, Model
 from formulae.terms import Term as ParsedTerm
 from formulae.terms.call_resolver import CallResolver, LazyCall
 
+from nnmm_pymc.edge_table import EdgeTable
 from nnmm_pymc.errors import InputError
 
 __all__ = [
@@ -248,6 +249,8 @@ class Equation:
 
 def _lasting(connections: Any) -> Any:
     """Connections with lists in place of iterators, which give their names only once."""
+    if isinstance(connections, EdgeTable):
+        return EdgeTable(connections, connections.source, connections.header)
     if isinstance(connections, Mapping):
         return {key: _lasting(value) for key, value in connections.items()}
     return list(connections) if isinstance(connections, Iterator) else connections

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nnmm_pymc.data import Table
-from nnmm_pymc.data.names import UNKNOWN_PARENT, name_text, some
+from nnmm_pymc.data.names import UNKNOWN_PARENT, joined, some
 from nnmm_pymc.data.pedigree import Pedigree
 from nnmm_pymc.data.precision import Precision
 from nnmm_pymc.data.records import RecordTable
@@ -133,17 +133,23 @@ def _grouped(
 def _level_names(
     columns: tuple[str, ...], node: Node, layers: Mapping[str, Any], individuals: pd.Index
 ) -> pd.Series:
-    """Level of each row as text, of several columns joined by ":"; None where missing."""
-    parts = []
-    for name in columns:
-        column = column_of(name, node, layers, individuals)
-        parts.append([name_text(value) for value in column])
-    found = [":".join(p) if all(p) else None for p in zip(*parts, strict=True)]
+    """Level of each row as text, of several columns `joined`; None where missing."""
+    parts = [column_of(name, node, layers, individuals, levels=True) for name in columns]
+    found = [joined(p) if all(p) else None for p in zip(*parts, strict=True)]
     return pd.Series(found, dtype=object)
 
 
-def column_of(name: str, node: Node, layers: Mapping[str, Any], individuals: pd.Index) -> pd.Series:
+def column_of(
+    name: str,
+    node: Node,
+    layers: Mapping[str, Any],
+    individuals: pd.Index,
+    *,
+    levels: bool = False,
+) -> pd.Series:
     """A column by the rows of a node: record by record of its own table, else by individual.
+
+    Its cells, or the names of its levels.
 
     Raises
     ------
@@ -152,14 +158,15 @@ def column_of(name: str, node: Node, layers: Mapping[str, Any], individuals: pd.
     """
     layer = table_of(name, layers, node.equation)
     table, records = layers[layer], node.records
+    cells = table.levels(name) if levels else table.frame[name]
     if isinstance(table, RecordTable):
         if layer != node.layer or records is None:
             raise InputError(
                 f"Equation {node.equation.formula!r}: {name!r} is in {layer!r}, which has several "
                 f"records of an individual; give it a column of {node.layer!r}, or means."
             )
-        return table.frame[name].iloc[records.place]
-    column = table.frame[name].reindex(individuals)
+        return cells.iloc[records.place]
+    column = cells.reindex(individuals)
     if records is not None:
         column = column.iloc[records.owner].set_axis(records.names)
     return column
@@ -193,7 +200,11 @@ def table_of(name: str, layers: Mapping[str, Any], equation: Equation) -> str:
             f"Equation {equation.formula!r}: column {name!r} is in layers {', '.join(owners)}; "
             "rename it in all but one."
         )
-    tables = [k for k, t in layers.items() if isinstance(t, Table)]
+    tables = [
+        k if t.source in (k, "DataFrame") else f"{k} ({t.source})"
+        for k, t in layers.items()
+        if isinstance(t, Table)
+    ]
     raise InputError(
         f"Equation {equation.formula!r}: {name!r} is neither a layer ({', '.join(layers)}) nor a "
         f"column of {', '.join(tables) or 'any table'}."

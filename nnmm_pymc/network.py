@@ -20,6 +20,7 @@ from nnmm_pymc.errors import InputError
 from nnmm_pymc.fit import fit_network
 from nnmm_pymc.formula import Equation
 from nnmm_pymc.io import read_genotypes, read_table
+from nnmm_pymc.io.dosages import NoDosage
 from nnmm_pymc.io.pedigrees import has_parents, read_pedigree
 from nnmm_pymc.io.records import read_records
 from nnmm_pymc.node_priors import node_priors
@@ -174,7 +175,7 @@ class Network:
                 return read_pedigree(layer.data)
             try:
                 return read_genotypes(layer.data)
-            except InputError as error:
+            except NoDosage as error:
                 raise InputError(
                     f"{error} Layer {layer.name!r} was taken for genotypes, as no equation has it, "
                     "or a column of it, on its left; if it is a table, give "

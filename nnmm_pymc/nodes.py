@@ -194,7 +194,9 @@ def _check_layers_used(layers: Mapping[str, Any], nodes: list[Node]) -> None:
         columns = set(map(str, layer.frame.columns)) if isinstance(layer, Table) else set()
         if name not in words and not words & columns and all(n.layer != name for n in nodes):
             formulas = "; ".join(repr(n.equation.formula) for n in nodes)
-            raise InputError(f"Layer {name!r} is used by no equation ({formulas}).")
+            shared = sorted(columns & {k for k in layers if k != name})
+            why = f"; {shared[0]!r} means the layer, not the column: rename one" if shared else ""
+            raise InputError(f"Layer {name!r} is used by no equation ({formulas}){why}.")
 
 
 def _parent_nodes(node: Node, nodes: list[Node], layers: Mapping[str, Any]) -> list[Node]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +14,8 @@ from nnmm_pymc.activations import FUNCTIONS
 from nnmm_pymc.connections import connection_mask
 from nnmm_pymc.covariates import Covariate, code_covariates
 from nnmm_pymc.data import Genotypes
+from nnmm_pymc.data.names import name_text
+from nnmm_pymc.data.numbers import WITH_UNIT
 from nnmm_pymc.edges import FunctionEdge, MarkerEdge, Node, ParentEdge
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import ACTIVATIONS, Term
@@ -124,8 +127,18 @@ def _covariates(
     terms: list[Term], node: Node, layers: Mapping[str, Any], individuals: pd.Index
 ) -> list[Covariate]:
     names = dict.fromkeys(name for term in terms for name in term.names)
-    columns = {name: _complete_column(name, node, layers, individuals) for name in names}
     labels = [term.label for term in terms]
+    factors = {name for label in labels for name in re.findall(r"\bC\((\w+)", label)}
+    numbers = {n for label in labels for n in re.findall(r"\w+", re.sub(r"\bC\(\w+", "", label))}
+    columns = {}
+    for name in names:
+        column = column_of(name, node, layers, individuals)
+        if name in numbers:
+            _refuse_units(column, node)
+        if name in factors:
+            levels = column_of(name, node, layers, individuals, levels=True)
+            column = _as_written(column, levels, name in numbers, node)
+        columns[name] = _complete(column, node, name in factors)
     found = code_covariates(node.equation, labels, pd.DataFrame(columns))
     _check_informative(found, node)
     return found
@@ -164,20 +177,53 @@ def _rank(matrix: np.ndarray) -> int:
     return int(np.linalg.matrix_rank(matrix / np.where(size > 0, size, 1.0), tol=1e-8))
 
 
-def _complete_column(
-    name: str, node: Node, layers: Mapping[str, Any], individuals: pd.Index
-) -> pd.Series:
+def _refuse_units(column: pd.Series, node: Node) -> None:
+    """Refuse numbers that are read as texts, each a level, for the one unit that they all have."""
+    if not pd.api.types.is_string_dtype(column.dtype):
+        return
+    found = [WITH_UNIT.fullmatch(str(cell)) for cell in column.dropna()]
+    if found and all(found) and len({match[1] for match in found if match}) == 1:
+        raise InputError(
+            f"Equation {node.equation.formula!r}: the cells of {column.name!r}, such as "
+            f"{column.dropna().iloc[0]!r}, are no numbers because of what stands behind these; "
+            f"take it out, or write C({column.name}) if they are levels."
+        )
+
+
+def _as_written(column: pd.Series, levels: pd.Series, number: bool, node: Node) -> pd.Series:
+    """A factor by the codes that were written for it, where they are not as numbers print.
+
+    Raises
+    ------
+    InputError
+        Such a column also stands as a number.
+    """
+    codes = pd.DataFrame({"number": column.to_numpy(), "code": levels.to_numpy()}).dropna()
+    codes = codes.drop_duplicates()
+    if column.dtype != np.float64 or all(codes["code"] == codes["number"].map(name_text)):
+        return column
+    if number:
+        odd = codes["code"][codes["code"] != codes["number"].map(name_text)]
+        raise InputError(
+            f"Equation {node.equation.formula!r}: {column.name!r} stands as a factor and as a "
+            f"number, but has codes such as {odd.iloc[0]!r}; give the factor a column of its own, "
+            "with a letter before each code."
+        )
+    order = codes.sort_values(["number", "code"])["code"]
+    return pd.Series(pd.Categorical(levels, order, ordered=True), column.index, name=column.name)
+
+
+def _complete(column: pd.Series, node: Node, factor: bool) -> pd.Series:
     """A covariate; rows without data in the node may lack it, and get its mean or mode."""
-    column = column_of(name, node, layers, individuals)
     used = ~np.isnan(node.observed).all(axis=1)
     lacking = column.index[column.isna().to_numpy() & used]
     if len(lacking):
         raise InputError(
-            f"Equation {node.equation.formula!r}: {name!r} is missing for {len(lacking)} "
+            f"Equation {node.equation.formula!r}: {column.name!r} is missing for {len(lacking)} "
             f"{node.row_word} that the equation needs, the first {lacking[0]!r}; fill it in or "
             "leave them out."
         )
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.cat.remove_unused_categories()
-    numeric = pd.api.types.is_numeric_dtype(column)
+    numeric = pd.api.types.is_numeric_dtype(column) and not factor
     return column.fillna(column.mean() if numeric else column.mode().iloc[0])

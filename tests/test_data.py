@@ -109,6 +109,12 @@ def test_thresholds_out_of_range(option):
         read_genotypes(pd.DataFrame({"a": [0, 1]}), **option)
 
 
+@pytest.mark.parametrize("option", [{"maf": "0.1"}, {"max_missing": None}])
+def test_thresholds_that_are_no_numbers(option):
+    with pytest.raises(InputError, match=r"is not a number: give a share from 0 to"):
+        read_genotypes(pd.DataFrame({"a": [0, 1]}), **option)
+
+
 def test_quality_control_leaves_its_input_alone():
     for dosages in (np.array([[0, 1, -1], [1, 1, 1]], np.int8), np.float32([[0, 0.5, NAN]])):
         before = dosages.copy()
@@ -243,6 +249,8 @@ def test_an_id_column_is_data_if_the_index_has_names():
         ),
         (pd.DataFrame({"y": ["1", "1e400", "2"]}), "'1e400' in column 'y'"),
         (pd.DataFrame({"y": ["1", "x"]}), "'x' in column 'y'"),
+        (pd.DataFrame({"y": ["1.234,5", "2.345,6", "7"]}), r"'1\.234,5' in column 'y'"),
+        (pd.DataFrame({"y": ["5", "-", "-", "-", "6"]}), r"'-' in column 'y', .* if it is missing"),
     ],
 )
 def test_bad_tables(frame, message):
@@ -257,6 +265,17 @@ def test_text_with_few_numbers_is_a_factor_and_not_numeric():
         table.numeric(["y", "herd"])
     with pytest.raises(InputError, match=r"y\.csv has no column 'z'; it has herd, y"):
         table.numeric(["z"])
+    grade = pd.Categorical(["low", "high"], ["low", "high"], ordered=True)
+    with pytest.raises(InputError, match=r"'low' .* give numbers \(column\.cat\.codes\)"):
+        Table(pd.DataFrame({"grade": grade})).numeric(["grade"])
+
+
+def test_only_what_may_be_a_table_is_said_to_be_taken_for_genotypes():
+    for cells, said in ([0, 1], False), ([0, 7], True):
+        geno = pd.DataFrame({"a": cells}, index=["x", "x"] if not said else ["x", "z"])
+        with pytest.raises(InputError, match="genotype 7" if said else "occurs twice") as error:
+            Network([Layer("geno", geno), Layer("pheno", PHENOTYPES)], "y ~ 1 + geno")
+        assert ("was taken for genotypes" in str(error.value)) is said
 
 
 # --- align ----------------------------------------------------------------------------------------
@@ -481,6 +500,12 @@ def test_covariates_that_cannot_be_computed(term, words):
         ([("geno", "a.csv")], "y ~ 1", r"<tuple> is no layer of a network; write Layer\("),
         ("geno.csv", "y ~ 1", "is no layer"),
         ([Layer("pheno", PHENOTYPES)], ["y ~ 1", 3], "3 is no equation of a network"),
+        ([Layer("pheno", Table(PHENOTYPES, "p.csv"))], "z ~ 1", r"column of pheno \(p\.csv\)"),
+        (
+            [Layer("y", PHENOTYPES[["age"]]), Layer("pheno", PHENOTYPES)],
+            "y ~ 1",
+            "no equation .*; 'y' means the layer, not the column: rename one",
+        ),
         ([Layer("pheno", PHENOTYPES)], [("y ~ 1", {})], "<tuple> is no equation"),
         ([Layer("pheno", PHENOTYPES)], None, "<NoneType> is no equation"),
     ],

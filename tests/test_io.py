@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from nnmm_pymc.data import MISSING, align
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.io import read_genotypes, read_table
+from nnmm_pymc.io.pedigrees import read_pedigree
 
 NAN = np.nan
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -174,6 +175,7 @@ def test_missing_values_can_be_named(write, cell):
     np.testing.assert_allclose(genotypes.dosages, [[1, 2, 1.5], [1.5, 1, 2]])
     text = text.replace("1.5", "1")
     assert read_genotypes(write(text), missing_values=[cell]).dosages[1].tolist() == [-1, 1, 2]
+    assert read_genotypes(write(text), missing_values=cell).dosages[1].tolist() == [-1, 1, 2]
     frame = pd.DataFrame({"b": [float(cell), 1, 2]})
     assert read_genotypes(frame, missing_values=[cell]).dosages.tolist() == [[-1, 1, 2]]
 
@@ -229,6 +231,8 @@ def test_genotypes_pass_through_and_can_be_filtered():
         ("ID,a\ni1,1\n".encode("utf-16"), "line 1 is not UTF-8 text"),
         ("ID,a\ri1,1\r", "line 1 is not UTF-8 text"),
         (b"\x1f\x8b\x08junk", "the file cannot be read"),
+        ("##fileformat=VCFv4.2\n##x\n", r"geno\.csv: this is a VCF file: .* --make-bed"),
+        ("#CHROM\tPOS\tID\n1\t100\trs1\n", "this is a VCF file"),
         (gzip.compress(b"ID,a\ni1,0\ni2,1\n", mtime=0)[:-9], "the file cannot be read"),
         ("ID,a,b\ni1,1,1\ni2,1,1\n", r"geno\.csv: no marker is left of 2: 2 no variance"),
     ],
@@ -245,14 +249,18 @@ def test_error_in_a_transposed_file_names_marker_and_individual(write):
         read_genotypes(write("ID,i1,i2\nsnp1,0,1\nsnp1,0,1\n"), transposed=True)
 
 
-@pytest.mark.parametrize("read", [read_genotypes, read_table])
+@pytest.mark.parametrize("read", [read_genotypes, read_table, read_pedigree])
 def test_sources_that_are_not_there_or_not_data(tmp_path, read):
     with pytest.raises(InputError, match=r"nowhere\.csv: there is no such file"):
         read(tmp_path / "nowhere.csv")
     with pytest.raises(InputError, match="this is a directory"):
         read(str(tmp_path))
+    with pytest.raises(InputError, match=r"^\.: this is a directory"):
+        read(".")
     with pytest.raises(InputError, match="data of type list cannot be read"):
         read([[0, 1]])
+    with pytest.raises(InputError, match=r"x{40}\.\.\. .* there can be no such file \(File name"):
+        read("x" * 300)
 
 
 @pytest.mark.parametrize(
@@ -323,6 +331,17 @@ def test_bad_bed(bed, change, message):
 def test_bed_without_its_reader_says_what_to_install(bed, monkeypatch):
     monkeypatch.setitem(sys.modules, "bed_reader", None)
     with pytest.raises(InputError, match=r"x\.bed: .* install nnmm-pymc\[io\]"):
+        read_genotypes(bed)
+
+
+@pytest.mark.parametrize(
+    "header", ["FID IID PAT MAT SEX PHENO", "#FID\tIID\tFATHER\tMOTHER\tsex\tP1"]
+)
+def test_a_fam_file_has_no_header(bed, header):
+    """Five individuals and their header fill as many bytes as six would."""
+    fam = bed.with_suffix(".fam")
+    fam.write_text(f"{header}\n{fam.read_text()}")
+    with pytest.raises(InputError, match=r"x\.fam: line 1 looks like a header"):
         read_genotypes(bed)
 
 
@@ -439,6 +458,8 @@ def test_plink_tables(write):
         ("ID,y\n", "a header but no data"),
         ("", "the file is empty"),
         (b"\x89PNG\0\0", "not UTF-8"),
+        ("a,15,m\nb,16,f\nc,17,m\n", r"y\.csv: the first line looks like data \(15, m\)"),
+        ("a m 2 h1\nb f 3 h1\nc m NA h2\n", r"the first line looks like data \(m, 2, h1\)"),
     ],
 )
 def test_bad_tables(write, content, message):

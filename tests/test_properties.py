@@ -380,6 +380,16 @@ def test_an_unknown_column_is_named():
         connected({"gene9": ["snp1"]})
 
 
+@pytest.mark.parametrize("first", ["gene1,snp1", "gene1,dropped", "gene9,snp1"])
+def test_an_edge_above_the_others_is_no_header(tmp_path, first):
+    path = tmp_path / "edges.csv"
+    path.write_text(f"{first}\ngene2,snp2\ngene3,snp3\n")
+    parents = read_connections(path)
+    for connections in (parents, {"geno": parents}):
+        with pytest.raises(InputError, match=r"edges\.csv: the first line names the .* a header"):
+            connected(connections)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -181,3 +181,12 @@ def test_scaled_rows_are_centred_dosages_times_their_factor(data):
     np.testing.assert_allclose(
         scaled.centred(), genotypes.centred() * factor[:, None], rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("cows", [[1.0, 1.0, 2.0], ["1.0", "1.0", "2.0"]])
+def test_numbers_of_individuals_are_named_as_in_other_tables(tmp_path, cows):
+    """A column of floats writes 1 as 1.0."""
+    records = pd.DataFrame({"cow": cows, "milk": [30.0, 32.0, 28.0]})
+    records.to_csv(tmp_path / "milk.csv", index=False)
+    for source in (records, tmp_path / "milk.csv"):
+        assert nn.io.records.read_records(source, "cow").owners.tolist() == ["1", "1", "2"]

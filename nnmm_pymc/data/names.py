@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -29,10 +29,7 @@ def clean_names(
 
     `place` and `positions` say where a name stands ("line", line numbers) in error messages.
     """
-    names = [name_text(value) for value in values]
-    if names and all(re.fullmatch(r"-?\d+\.0+", name) for name in names):
-        # Integers that passed through a float column on their way.
-        names = [name.split(".")[0] for name in names]
+    names = name_texts(values)
     positions = range(1, len(names) + 1) if positions is None else positions
     # A marker may be called NA; an individual called NA is a missing ID.
     blank = MISSING_TEXT if kind == "individual ID" else frozenset({""})
@@ -51,6 +48,29 @@ def clean_names(
             )
         seen[name] = position
     return pd.Index(names, dtype=str)
+
+
+def name_texts(values: Iterable[object], missing: Collection[str] = ()) -> list[str]:
+    """Names as texts; whole numbers lose the ".0" that a column of floats gave all of them."""
+    names = [name_text(value) for value in values]
+    present = [name for name in names if name not in missing]
+    if present and all(re.fullmatch(r"-?\d+\.0+", name) for name in present):
+        names = [re.sub(r"\.0+$", "", name) for name in names]
+    return names
+
+
+def as_texts(values: object) -> list[str]:
+    """Values as texts; one that stands alone is a list of itself."""
+    alone = isinstance(values, str) or not isinstance(values, Iterable)
+    return [str(value) for value in ([values] if alone else cast(Iterable[object], values))]
+
+
+def joined(names: Iterable[str]) -> str:
+    """One name for a combination, with ":" between; one that stands in a name gets a backslash."""
+    parts = list(names)
+    if len(parts) > 1:
+        parts = [part.replace("\\", "\\\\").replace(":", "\\:") for part in parts]
+    return ":".join(parts)
 
 
 def name_text(value: Any) -> str:

@@ -12,8 +12,12 @@ from typing import Any
 import numpy as np
 from pandas.api.types import is_any_real_numeric_dtype, is_bool_dtype
 
-#: Numbers as other countries write them: 1,5 and 1 000 and 1'000,5.
-LOCAL_NUMBER = re.compile(r"[-+]?\d+(?:[,'\s\u2019]\d+)+(?:[.,]\d+)?(?:[eE][-+]?\d+)?")
+#: Numbers as other countries write them: 1,5 and 1 000 and 1'000,5 and 1.000,5.
+LOCAL_NUMBER = re.compile(
+    r"[-+]?(?:\d+(?:[,'\s\u2019]\d+)+(?:[.,]\d+)?|\d{1,3}(?:\.\d{3})+,\d+)(?:[eE][-+]?\d+)?"
+)
+#: A number and its unit: 12 %, 3.5kg.
+WITH_UNIT = re.compile(r"[-+]?\d+(?:[.,]\d+)?\s*([^\W\d_]+|%)")
 
 #: Truth values as R, Python and Julia write them.
 TRUTH = {"TRUE": 1.0, "True": 1.0, "true": 1.0, "FALSE": 0.0, "False": 0.0, "false": 0.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,8 @@ def quality_control(
         A threshold is out of range, or no marker is left.
     """
     for name, value, top in (("maf", maf, 0.5), ("max_missing", max_missing, 1.0)):
+        if not isinstance(value, Real):
+            raise InputError(f"{name}={value!r} is not a number: give a share from 0 to {top}.")
         if not 0 <= value <= top:
             raise InputError(f"{name}={value} is outside 0..{top}: give a share, not a percentage.")
     count, mean, constant, called = _marker_statistics(dosages)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from nnmm_pymc.data.names import MISSING_TEXT, name_text, some
+from nnmm_pymc.data.names import MISSING_TEXT, name_texts, some
 from nnmm_pymc.data.table import Table
 from nnmm_pymc.errors import InputError
 
@@ -48,7 +48,7 @@ class RecordTable(Table):
                 f"{self.source}: there is no column {self.individual!r} that says whose a record "
                 f"is; it has {some(self.frame.columns, 8)}."
             )
-        owners = [name_text(value) for value in self.frame[self.individual]]
+        owners = name_texts(self.frame[self.individual])
         for row, name in enumerate(owners):
             if name in MISSING_TEXT:
                 at = f"line {self.lines[row]}" if self.lines is not None else f"record {row + 1}"

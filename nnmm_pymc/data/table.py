@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
-from nnmm_pymc.data.names import MISSING_TEXT, clean_names, index_by_id, short, some
+from nnmm_pymc.data.names import MISSING_TEXT, clean_names, index_by_id, name_text, short, some
 from nnmm_pymc.data.numbers import LOCAL_NUMBER, TRUTH, as_number, is_real
 from nnmm_pymc.errors import InputError
 
@@ -27,6 +29,8 @@ class Table:
         File name or "DataFrame"; used in messages.
     lines : sequence of int, optional
         Line of every row in the file; used in messages.
+    texts : mapping of str to sequence of str, optional
+        Cells of columns of numbers as they were written, as 01 and 1 may be two herds.
 
     Raises
     ------
@@ -48,6 +52,7 @@ class Table:
     frame: pd.DataFrame
     source: str = "DataFrame"
     lines: Sequence[int] | None = None
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         frame = index_by_id(self.frame)
@@ -64,6 +69,13 @@ class Table:
             raise self._not_finite(row, names[real][j], numbers[row, j])
         text = np.flatnonzero(~real).tolist()
         others = {j: self._settled(frame.iloc[:, j], names[j]) for j in text}
+        largest = np.fmax(np.fmax.reduce(numbers), -np.fmin.reduce(numbers))
+        inexact = np.flatnonzero(real)[largest >= 2**53].tolist()
+        coded = [j for j in text if others[j].dtype == np.float64] + inexact
+        new = {names[j]: frame.iloc[:, j].map(name_text).tolist() for j in coded
+               if names[j] not in self.texts}  # fmt: skip
+        given = cast(dict[str, Sequence[str]], self.texts)
+        object.__setattr__(self, "texts", ChainMap(given, new) if new else given)
         object.__setattr__(self, "frame", mixed_frame(numbers, others, index, names))
 
     def _settled(self, column: pd.Series, name: str) -> pd.Series:
@@ -81,7 +93,9 @@ class Table:
         wrong = np.flatnonzero(np.isinf(numbers)).tolist()
         if len(wrong) == 0:
             return pd.Series(numbers)
-        if 2 * len(wrong) <= present.sum():
+        # A dash or the like beside numbers stands for a missing one, however many there are.
+        marks = len(wrong) < present.sum() and not re.search(r"\w", "".join(text[wrong]))
+        if marks or 2 * len(wrong) <= present.sum():
             raise self._not_finite(wrong[0], name, text[wrong[0]])
         for row in wrong:
             if LOCAL_NUMBER.fullmatch(text[row]):
@@ -128,11 +142,27 @@ class Table:
             column = self.frame[name]
             if column.dtype != np.float64:
                 row = int(np.argmax(column.notna()))
+                ordered = getattr(column.dtype, "ordered", False)
+                numbers = "numbers (column.cat.codes)" if ordered else "numbers"
                 raise InputError(
-                    f"{self._at(row, name, column.iloc[row])} is not a number: give numbers, or "
+                    f"{self._at(row, name, column.iloc[row])} is not a number: give {numbers}, or "
                     "use the column only as a factor."
                 )
         return self.frame[list(columns)].to_numpy(np.float64)
+
+    def levels(self, column: str) -> pd.Series:
+        """Names of the levels in a column as they were written, None where missing.
+
+        Truth values are "1" and "0", however written, and 6.0 is "6" as everywhere.
+        """
+        cells = self.frame[column]
+        if cells.dtype != np.float64:
+            names = [name_text(cell) for cell in cells]
+        else:
+            texts = self.texts.get(column, cells)
+            names = [name_text(TRUTH.get(text, text)) for text in texts]
+            names = [re.sub(r"^(-?\d+)\.0$", r"\1", name) for name in names]
+        return pd.Series(names, cells.index, dtype=object).where(cells.notna(), None)
 
     def __repr__(self) -> str:
         return (

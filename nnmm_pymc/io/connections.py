@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from nnmm_pymc.data.names import name_text
+from nnmm_pymc.edge_table import EdgeTable
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.io.text import TextFile, as_path
 
@@ -59,7 +60,7 @@ def read_connections(source: str | Path | pd.DataFrame) -> dict[str, list[str]]:
     parents = _parents(edges, f"{path.name}: line")
     if text.id_name in parents or any(text.names[0] in names for names in parents.values()):
         raise InputError(f"{path.name}: the first line must be a header, such as omic,marker.")
-    return parents
+    return EdgeTable(parents, path.name, (text.id_name, text.names[0]))
 
 
 def _parents(edges: Iterable[tuple[int, tuple[str, ...]]], place: str) -> dict[str, list[str]]:

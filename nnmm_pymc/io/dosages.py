@@ -29,14 +29,16 @@ class BadDosage(Exception):
         self.at = at
 
 
-def bad_dosage(
-    source: str, cell: object, marker: str, individual: str, line: int = 0
-) -> InputError:
+class NoDosage(InputError):
+    """What a file holds is not genotypes, and may be another table."""
+
+
+def bad_dosage(source: str, cell: object, marker: str, individual: str, line: int = 0) -> NoDosage:
     """The complaint about a cell that is not a dosage."""
     where = f"marker {short(marker)!r}, individual {short(individual)!r}"
     where += f" (line {line})" if line else ""
     fault = "outside 0..2" if np.isfinite(as_number(cell, ())) else "not a number"
-    return InputError(
+    return NoDosage(
         f"{source}: genotype {short(cell)} of {where} is {fault}: give the count of one allele, "
         "and name codes of missing calls in missing_values."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nnmm_pymc.errors import InputError
@@ -27,6 +28,38 @@ class Row:
     def cells(self) -> list[bytes]:
         """All fields but the first."""
         return self.body.split(self.sep)
+
+    @property
+    def texts(self) -> list[str]:
+        """The same without blanks around them."""
+        return [cell.decode().strip() for cell in self.cells]
+
+
+class Written(Mapping[str, list[str]]):
+    """Columns of a table as they are written, taken out of its rows when they are asked for."""
+
+    def __init__(self, names: Sequence[str], rows: Sequence[Row], transposed: bool = False) -> None:
+        self._places = {name: j for j, name in enumerate(names)}
+        self._rows, self._transposed = rows, transposed
+
+    def __getitem__(self, name: str) -> list[str]:
+        j = self._places[name]
+        return self._rows[j].texts if self._transposed else self.columns([j])[j]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def columns(self, places: Sequence[int]) -> dict[int, list[str]]:
+        """Several columns that stand below each other, by their places."""
+        found: dict[int, list[str]] = {j: [] for j in places}
+        for row in self._rows if found else ():
+            cells = row.cells
+            for j, column in found.items():
+                column.append(cells[j].decode().strip())
+        return found
 
 
 def split_line(line: bytes, sep: bytes | None) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nnmm_pymc.data.genotypes import Genotypes
-from nnmm_pymc.data.names import clean_names, index_by_id
+from nnmm_pymc.data.names import as_texts, clean_names, index_by_id
 from nnmm_pymc.data.numbers import as_number, as_numbers, is_real
 from nnmm_pymc.data.quality import BLOCK, MISSING, quality_control
 from nnmm_pymc.data.scratch import scratch_folder
@@ -97,7 +97,7 @@ def read_genotypes(
     """
     if isinstance(source, Genotypes):
         return _filtered(source, maf, max_missing)
-    missing_values = [str(value) for value in missing_values]
+    missing_values = as_texts(missing_values)
     info, folder = None, _scratch(source, scratch)
     if isinstance(source, np.ndarray):
         name = "array"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nnmm_pymc.data.names import UNKNOWN_PARENT, clean_names, name_text, some
+from nnmm_pymc.data.names import UNKNOWN_PARENT, as_texts, clean_names, name_texts, some
 from nnmm_pymc.data.pedigree import Pedigree
 from nnmm_pymc.data.pedigree_report import PedigreeReport
 from nnmm_pymc.errors import InputError
@@ -99,7 +99,7 @@ def read_pedigree(
     chosen = _find_columns(frame.columns, columns, name)
     if len(frame) == 0:
         raise InputError(f"{name}: there are no individuals.")
-    unknown = {str(value) for value in missing_values}
+    unknown = set(as_texts(missing_values))
     ids = clean_names(frame.iloc[:, chosen[0]], name, place=place, positions=where)
     for row in np.flatnonzero(ids.isin(unknown))[:1]:
         raise InputError(
@@ -192,11 +192,7 @@ def _find_columns(
 def _parents(column: pd.Series, unknown: Collection[str]) -> pd.Index:
     """Names of one parent, "" if unknown."""
     codes, cells = pd.factorize(column.astype(object), use_na_sentinel=False)
-    names = [name_text(cell) for cell in cells]
-    present = [name for name in names if name not in unknown]
-    if all(re.fullmatch(r"-?\d+\.0+", name) for name in present):
-        # Integers that passed through a float column, which empty cells make of them.
-        names = [re.sub(r"\.0+$", "", name) for name in names]
+    names = name_texts(cells, unknown)
     return pd.Index(["" if name in unknown else name for name in names], dtype=str)[codes]
 
 

@@ -85,13 +85,18 @@ def plink_ids(family: pd.Series, individual: pd.Series) -> pd.Series:
 
 def _read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
     """First columns of a .fam or .bim file, as text; the index has the line numbers."""
-    rows = {}
+    rows: dict[int, list[str]] = {}
     for line, row in text_lines(path, path.name):
         cells = [cell.decode().strip() for cell in row.split()]
         if len(cells) != FIELDS:
             raise InputError(
                 f"{path.name}: line {line} has {len(cells)} fields where {FIELDS} belong: write "
                 "it again with PLINK."
+            )
+        if not rows and {"fid", "iid", "sex"} & {cell.lower().lstrip("#") for cell in cells}:
+            raise InputError(
+                f"{path.name}: line {line} looks like a header, which such a file has not: take "
+                "it out."
             )
         rows[line] = cells[: len(names)]
     if not rows:

@@ -53,4 +53,4 @@ def read_records(
         rows.append([row.name, *(cell.decode() for cell in row.cells)])
         lines.append(number)
     columns = [text.id_name or "individual", *text.names]
-    return RecordTable(pd.DataFrame(rows, columns=columns), path.name, lines, individual)
+    return RecordTable(pd.DataFrame(rows, columns=columns), path.name, lines, individual=individual)

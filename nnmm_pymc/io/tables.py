@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from nnmm_pymc.data.names import MISSING_TEXT, clean_names, index_by_id, some
 from nnmm_pymc.data.numbers import as_numbers
 from nnmm_pymc.data.table import Table, mixed_frame
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.io.fields import Written
 from nnmm_pymc.io.plink import plink_ids
-from nnmm_pymc.io.text import TextFile, as_path, unreadable
+from nnmm_pymc.io.text import TextFile, as_path, is_value, unreadable
 
 
 def read_table(
@@ -67,6 +68,7 @@ def read_table(
     if transposed and id_column is not None:
         raise InputError("With transposed=True the IDs are in the header: leave out id_column.")
     lines: Sequence[int] | None = None
+    texts: Mapping[str, list[str]] = {}
     if isinstance(source, pd.DataFrame):
         name, frame = name or "DataFrame", index_by_id(source)
     else:
@@ -77,8 +79,9 @@ def read_table(
         else:
             text = TextFile(path, name, sep, id_column)
             if transposed:
-                return Table(_read_transposed(text), name)
-            frame, lines = _read_text(text, id_column)
+                frame, texts = _read_transposed(text)
+                return Table(frame, name, texts=texts)
+            frame, lines, texts = _read_text(text, id_column)
     if id_column is not None and id_column != frame.index.name:
         if id_column not in frame.columns:
             raise InputError(
@@ -89,13 +92,15 @@ def read_table(
         frame = (frame.reset_index() if frame.index.name else frame).set_index(id_column)
     if transposed:
         frame, lines = frame.T, None
-    return Table(frame, name, lines)
+    return Table(frame, name, lines, texts=texts)
 
 
-def _read_text(text: TextFile, id_column: str | None) -> tuple[pd.DataFrame, list[int]]:
-    """Text file as a frame with IDs in its index, and the line of every row."""
+def _read_text(
+    text: TextFile, id_column: str | None
+) -> tuple[pd.DataFrame, list[int], Mapping[str, list[str]]]:
+    """Text file as a frame with IDs in its index, the line of every row, and what was written."""
     _check_names(text)
-    ids, lines, rows = [], [], []
+    ids, lines, rows, values = [], [], [], []
     # Columns that are not only numbers; those with IDs never are, as 007 is not 7.
     words = {j for j, name in enumerate(text.names) if name == id_column}
     words |= {0} if text.is_plink else set()
@@ -104,48 +109,55 @@ def _read_text(text: TextFile, id_column: str | None) -> tuple[pd.DataFrame, lis
         words.update(np.flatnonzero(np.isinf(numbers)).tolist())
         ids.append(row.name)
         lines.append(line)
-        rows.append(numbers)
-    values, index, names = np.array(rows), pd.Index(ids, name=text.id_name, dtype=str), text.names
-    cells: dict[int, Any] = dict(_cells(text, sorted(words)) if words else {})
+        rows.append(row)
+        values.append(numbers)
+    index, names = pd.Index(ids, name=text.id_name, dtype=str), text.names
+    written = Written(names, rows)
+    cells: dict[int, Any] = dict(written.columns(sorted(words)))
+    _check_header(text, cells)
     if text.is_plink:
         index = pd.Index(plink_ids(pd.Series(ids), pd.Series(cells[0])), name="IID", dtype=str)
         # A family is a factor, even if most of them are called by a number.
         cells[0], names = pd.Categorical(ids), ["FID", *names[1:]]
-    numbers = values[:, [j for j in range(len(names)) if j not in cells]]
-    return mixed_frame(numbers, cells, index, names), lines
+    numbers = np.array(values)[:, [j for j in range(len(names)) if j not in cells]]
+    return mixed_frame(numbers, cells, index, names), lines, written
 
 
-def _cells(text: TextFile, columns: Sequence[int]) -> dict[int, list[str]]:
-    """Columns as they are written, by reading the file again: few of them hold text."""
-    found: dict[int, list[str]] = {j: [] for j in columns}
-    for _, row in text.rows():
-        cells = row.cells
-        for j, column in found.items():
-            column.append(cells[j].decode().strip())
-    return found
-
-
-def _read_transposed(text: TextFile) -> pd.DataFrame:
+def _read_transposed(text: TextFile) -> tuple[pd.DataFrame, Mapping[str, list[str]]]:
     """Text file with a variable in each line as a frame with individuals in rows."""
     _check_names(text)
     individuals = clean_names(text.names, text.source, place="column", positions=text.positions)
-    names, lines, columns = [], [], []
+    names, lines, rows, columns = [], [], [], []
     for line, row in text.rows():
         numbers = as_numbers(row.body, row.sep, MISSING_TEXT)
-        words = np.isinf(numbers).any()
-        columns.append([cell.decode().strip() for cell in row.cells] if words else numbers)
+        columns.append(row.texts if np.isinf(numbers).any() else numbers)
         names.append(row.name)
         lines.append(line)
+        rows.append(row)
     variables = clean_names(names, text.source, kind="column name", place="line", positions=lines)
+    written = Written(list(variables), rows, transposed=True)
     if all(isinstance(column, np.ndarray) for column in columns):
-        return pd.DataFrame(np.array(columns).T, individuals, variables)
-    return pd.DataFrame(dict(zip(variables, columns, strict=True)), individuals)
+        return pd.DataFrame(np.array(columns).T, individuals, variables), written
+    return pd.DataFrame(dict(zip(variables, columns, strict=True)), individuals), written
 
 
 def _check_names(text: TextFile) -> None:
     named = [text.id_name or "(first column)", *text.names]
     clean_names(named, text.source, kind="column name", place="column",
                 positions=[1, *text.positions])  # fmt: skip
+
+
+def _check_header(text: TextFile, words: Mapping[int, list[str]]) -> None:
+    """Refuse a header all of whose names are found, or would be numbers, in their own columns."""
+    own = [
+        name in MISSING_TEXT or (name in words[j] if j in words else is_value(name))
+        for j, name in enumerate(text.names)
+    ]
+    if words and all(own):
+        raise InputError(
+            f"{text.source}: the first line looks like data ({some(text.names)}): put a header "
+            "above it."
+        )
 
 
 def _read_parquet(path: Path, source: str) -> pd.DataFrame:

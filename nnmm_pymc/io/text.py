@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnmm_pymc.data.names import MISSING_TEXT, some
+from nnmm_pymc.data.names import MISSING_TEXT, short, some
 from nnmm_pymc.data.numbers import TRUTH, as_number
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.io.fields import UNIT, Row, find_separator, given_separator, split_line
@@ -34,9 +34,17 @@ def as_path(source: object) -> Path:
     if "\0" in str(source):
         raise InputError(f"{source!r} is no path: give the name of a file.")
     try:
-        return Path(source).expanduser()
+        path = Path(source).expanduser()
     except RuntimeError:  # ~ of nobody
-        return Path(source)
+        path = Path(source)
+    try:
+        path.exists()
+    except OSError as error:
+        raise InputError(
+            f"{short(path.name)}: there can be no such file ({error.strerror}): give the name of "
+            "a file."
+        ) from None
+    return path
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
@@ -48,7 +56,7 @@ def unreadable(path: Path, error: Exception) -> InputError:
     else:
         detail = getattr(error, "strerror", None) or error
         why = f"the file cannot be read to its end ({detail}): check it, or copy it again"
-    return InputError(f"{path.name}: {why}.")
+    return InputError(f"{path.name or path}: {why}.")
 
 
 def text_lines(path: Path, source: str) -> Iterator[tuple[int, bytes]]:
@@ -108,6 +116,11 @@ class TextFile:
         if header is None or first is None:
             what = "the file is empty" if header is None else "there is a header but no data"
             raise InputError(f"{source}: {what}: check that this is the right file.")
+        if header[1].startswith((b"##fileformat=VCF", b"#CHROM")):
+            raise InputError(
+                f"{source}: this is a VCF file: make a .bed file of it with 'plink --vcf FILE "
+                "--make-bed', and give that."
+            )
         self.splitter = find_separator(header[1], first[1]) if sep is None else given_separator(sep)
         self.sep = self.splitter or b" "
         names, cells = self._split(*header), self._split(*first)
@@ -148,9 +161,9 @@ class TextFile:
         if self.unnamed or _word(self.id_name) in ID_WORDS or len({*self.names}) < len(self.names):
             return  # names that occur twice are refused later
         present = [name for name in (self.id_name, *self.names) if name not in MISSING_TEXT]
-        data = [name for name in present if _is_value(name)]
+        data = [name for name in present if is_value(name)]
         # Some columns may be called by whole numbers, but not all, nor that of the IDs.
-        odd = _is_value(self.id_name) or not all(map(str.isdigit, data))
+        odd = is_value(self.id_name) or not all(map(str.isdigit, data))
         if data and (odd or len(data) >= len(present) - 1):
             raise InputError(
                 f"{self.source}: the first line looks like data ({some(data)}): put a header above "
@@ -224,6 +237,6 @@ def _word(name: str) -> str:
     return name.strip().lstrip("#").lower()
 
 
-def _is_value(name: str) -> bool:
+def is_value(name: str) -> bool:
     """Whether a name would be a number or a truth value, were it a cell."""
     return name in TRUTH or bool(np.isfinite(as_number(name, ())))
