@@ -42,7 +42,7 @@ from nnmm_pymc.node_priors import (
 from nnmm_pymc.random_effects import RandomEffects, level_value
 from nnmm_pymc.record_rows import owner_weights
 from nnmm_pymc.steps.standard_network import Side, StandardNetwork, register_network
-from nnmm_pymc.variables import create, create_covariance
+from nnmm_pymc.variables import check_shape, create, create_covariance
 
 __all__ = ["build_model", "edge_name", "parent_dim"]
 
@@ -267,6 +267,7 @@ def _function_value(
 def _parameter(prior: Any, name: str, dims: tuple[str, ...]) -> Any:
     """A variable called `name` whatever the prior is: predictions look it up in the result."""
     value = create(prior, name, dims)
+    check_shape(value, name, dims)
     model = pm.modelcontext(None)
     if name in model.named_vars:
         return value

@@ -38,7 +38,8 @@ PRIOR_DRAWS = 1000
 MOST = 50
 # Two-sided, of one column and statistic; a network has dozens.
 LEAST_P = 0.005
-REPLICATES = 200
+# Of so many, at most two may lie on one side: of 200, none, which happens to 1 % of sound columns.
+REPLICATES = 1000
 
 STATISTICS = {
     "spread": lambda v: v.std(axis=-1),

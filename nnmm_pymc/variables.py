@@ -10,12 +10,14 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor.random.op import RandomVariable
 
 from nnmm_pymc.covariance import HalfTCovariance
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.priors import CovariancePrior, Prior
 
-__all__ = ["create", "create_covariance"]
+__all__ = ["check_shape", "create", "create_covariance"]
 
 
 def create(prior: Any, name: str, dims: Sequence[str] = ()) -> Any:
@@ -36,7 +38,7 @@ def create(prior: Any, name: str, dims: Sequence[str] = ()) -> Any:
     if isinstance(prior, Prior):
         return _from_prior(prior, name, dims)
     if isinstance(prior, Variable):
-        return prior
+        return _checked(prior, name)
     if isinstance(prior, int | float | np.ndarray | list | tuple):
         return pt.as_tensor(np.asarray(prior, dtype=float))
     if hasattr(prior, "create_variable"):
@@ -104,6 +106,41 @@ def _from_prior(prior: Prior, name: str, dims: Sequence[str]) -> Any:
             f"dims are {', '.join(known_dims)}."
         )
     try:
+        if own:
+            check_shape(distribution.dist(**parameters), name, own)
         return distribution(name, **parameters, dims=own or None)
     except TypeError as error:
         raise InputError(f"The prior of {name!r}, {prior!r}, cannot be built: {error}.") from None
+
+
+def check_shape(value: Any, name: str, dims: Sequence[str]) -> None:
+    """Refuse a prior that is not of the shape of its dims, as far as it says which it has.
+
+    Raises
+    ------
+    InputError
+    """
+    coords = pm.modelcontext(None).coords
+    shape = tuple(len(coords[dim]) for dim in dims)
+    own = tuple(1 if length is None else length for length in value.type.shape)
+    try:
+        fits = np.broadcast_shapes(own, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InputError(
+            f"The prior of {name!r} has shape {own} where {shape} belongs ({', '.join(dims)}); "
+            "give one value for all, or one for each."
+        )
+
+
+def _checked(value: Variable, name: str) -> Variable:
+    """A variable of the model, or a function of such."""
+    known = pm.modelcontext(None).basic_RVs
+    for v in ancestors([value]):
+        if v.owner is not None and isinstance(v.owner.op, RandomVariable) and v not in known:
+            raise InputError(
+                f"The prior of {name!r} is a PyMC distribution without a name; give "
+                'Prior("Normal", mu=0, sigma=1), or a function of a name that returns the variable.'
+            )
+    return value

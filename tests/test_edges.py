@@ -150,10 +150,17 @@ def means(unit):
     return np.concatenate([np.ravel(posterior[name] / u) for name, u in units.items()])
 
 
-@pytest.mark.parametrize("unit", [1e-12, 1e12])
+@pytest.mark.parametrize("unit", [1e-28, 1e-12, 1e12, 1e28])
 def test_the_unit_does_not_matter(unit):
     # The same random numbers: what differs is rounding.
     np.testing.assert_allclose(means(unit), means(1.0), rtol=0.0, atol=0.02)
+
+
+@pytest.mark.parametrize("unit", [1e-160, 1e-40, 1e40, 1e160])
+def test_a_unit_without_squares_is_refused(unit):
+    dosages, omics, traits = tables()
+    with pytest.raises(nn.InputError, match=r"Column 'y' has values of up to .*in other units"):
+        fit(network(dosages, omics, unit * traits))
 
 
 def test_small_variances_of_two_groups_are_kept_apart():

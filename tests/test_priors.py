@@ -395,6 +395,28 @@ def test_a_misspelt_parameter_is_refused():
 
 
 @pytest.mark.parametrize(
+    ("name", "prior", "words"),
+    [
+        ("Intercept", pm.Normal.dist(), r"'y_Intercept' is a PyMC distribution without a name"),
+        ("Intercept", nn.Prior("Normal", mu=[1.0, 2.0, 3.0], sigma=1.0), r"\(3,\) where \(1,\)"),
+        ("Intercept", np.zeros(3), r"'y_Intercept' has shape \(3,\) where \(1,\)"),
+        ("residual_variance", lambda name: pm.HalfNormal(name, shape=4), r"\(4,\) where \(1,\)"),
+        ("omics", nn.Prior("Normal", mu=0.0, sigma=np.ones(2)), r"\(2,\) where .2, 1. .*omic"),
+        ("omics", np.ones((3, 1)), r"'y_omics' has shape \(3, 1\) where \(2, 1\)"),
+        ("omics", nn.BayesC(slab_variance=nn.Prior("HalfNormal", sigma=np.ones(7))), r"\(7,\)"),
+    ],
+)
+def test_a_prior_of_another_shape_is_refused(name, prior, words):
+    omics = pd.DataFrame({"e1": [0.0, 1.0, 3.0, 2.0], "e2": [1.0, 1.0, 2.0, 0.0]}, list("1234"))
+    network = nn.Network(
+        [nn.Layer("omics", omics), nn.Layer("pheno", _numbers())],
+        ["omics ~ 1", nn.Equation("y ~ 1 + omics", priors={name: prior})],
+    )
+    with pytest.raises(nn.InputError, match=words):
+        network.fit(draws=1)
+
+
+@pytest.mark.parametrize(
     ("connections", "words"),
     [
         ({"y": ["m9"]}, "'m9'"),
