@@ -222,6 +222,16 @@ def test_chains_end_with_the_process_that_was_killed(tmp_path):
     assert "draws was 1000000, now 4" in refusal(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def handlers():
+    """Python's own: a shell has what it starts in the background ignore Ctrl-C."""
+    own = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in own.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def signalled(number, folder, cores, to=None):
     """What `sample` raises when a signal comes among its draws; `to` finds who gets it."""
     progress, sent = chains._Bars.update, []
