@@ -278,7 +278,8 @@ def predict_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file --out.")] = False,
 ) -> None:
     """Breeding values and phenotypes of new individuals from a fit."""
-    check_file(out, [genotypes, omics, covariates], overwrite)
+    fitted = run / store.RESULT_FILE if run.is_dir() else run
+    check_file(out, [fitted, genotypes, omics, covariates], overwrite)
     result = store.load(run)
     new = None
     if genotypes is not None:

@@ -65,7 +65,9 @@ def check_file(out: Path, inputs: Iterable[Path | None], overwrite: bool) -> Non
 
 
 def _check_no_input(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
-    read = {path.resolve() for path in inputs if path is not None}
+    given = [path for path in inputs if path is not None]
+    read = {path.resolve() for path in given}
+    read |= {path.with_suffix(s).resolve() for path in given for s in (".bim", ".fam")}
     for path in outputs:
         if path.resolve() in read:
             raise InputError(f"{path} is an input, and would be written over; name another --out.")
@@ -132,6 +134,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
         If it cannot be written.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         _to_csv(table, path)
     except OSError as error:
         raise InputError(

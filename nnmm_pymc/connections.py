@@ -75,8 +75,8 @@ def _check_header(table: EdgeTable, node: Node, parents: tuple[str, ...], word: 
     if child in node.columns or parent in parents:
         what = f"column {child!r}" if child in node.columns else f"{word} {parent!r}"
         raise InputError(
-            f"{table.source}: the first line names the {what} of the network, but must be a "
-            f"header, such as omic,marker: put one above it."
+            f"{table.source}: the header names the {what} of the network, so that it is an edge "
+            "and would be lost: put a header above it, such as omic,marker."
         )
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from nnmm_pymc.data import Genotypes, Table, align
 from nnmm_pymc.data.names import joined, some
+from nnmm_pymc.data.numbers import as_number
 from nnmm_pymc.description import (
     CovariateDescription,
     NodeDescription,
@@ -98,7 +99,23 @@ def _levels(
     if random.slope is not None:
         values = pd.Series(table.numeric([random.slope])[:, 0], table.individuals)
         multiplier = values.loc[individuals].to_numpy()
-    return np.column_stack([known.get_indexer(pd.Index(names, dtype=object)), multiplier])
+    place = known.get_indexer(pd.Index(names, dtype=object))
+    _check_codes(random, known, table, [names[i] for i in np.flatnonzero(place < 0)])
+    return np.column_stack([place, multiplier])
+
+
+def _check_codes(
+    random: RandomDescription, known: pd.Index, table: Table, unseen: list[str]
+) -> None:
+    """Refuse a code that is a known one written otherwise: 1 for 01, as a number would be."""
+    codes = {as_number(name, ()): name for name in known}
+    for name in unseen:
+        number = as_number(name, ())
+        if np.isfinite(number) and number in codes:
+            raise InputError(
+                f"{table.source}: level {name!r} in column {random.columns[0]!r} is "
+                f"{codes[number]!r} in the fit; write its levels as they are there."
+            )
 
 
 def _design(covariate: CovariateDescription, table: Table, individuals: pd.Index) -> np.ndarray:

@@ -83,7 +83,7 @@ class NetworkDescription:
 
     def _connected(self, connections: Mapping[str, Any]) -> tuple[Equation, ...]:
         """The equations with these connections."""
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, Mapping[str, Any]] = {}
         for key, value in connections.items():
             if not isinstance(value, Mapping):
                 raise InputError(
@@ -91,7 +91,9 @@ class NetworkDescription:
                     "markers or omics that reach them."
                 )
             name = self._equation_of(key)
-            found.setdefault(name, {}).update(value if name == key else {key: value})
+            own = value if name == key else {key: value}
+            # As it is where it is alone: it may know what its header was.
+            found[name] = {**found[name], **own} if name in found else own
         equations = {"+".join(e.left): e for e in self.equations}
         for name, value in found.items():
             equations[name] = replace(equations[name], connections=value)

@@ -107,10 +107,20 @@ def _from_prior(prior: Prior, name: str, dims: Sequence[str]) -> Any:
         )
     try:
         if own:
-            check_shape(distribution.dist(**parameters), name, own)
+            _check_parameters(distribution, parameters, name, own)
         return distribution(name, **parameters, dims=own or None)
     except TypeError as error:
         raise InputError(f"The prior of {name!r}, {prior!r}, cannot be built: {error}.") from None
+
+
+def _check_parameters(
+    distribution: Any, parameters: dict[str, Any], name: str, dims: Sequence[str]
+) -> None:
+    try:
+        value = distribution.dist(**parameters)
+    except ValueError:  # it takes its shape from dims alone
+        return
+    check_shape(value, name, dims)
 
 
 def check_shape(value: Any, name: str, dims: Sequence[str]) -> None:

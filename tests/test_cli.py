@@ -201,6 +201,7 @@ def test_traits_of_a_model_file_are_its_own(files, tmp_path):
         ("omic,marker\nomic1,\n", ["line 2", "two fields"]),
         ("omic,marker,pip\nomic1,snp1,0\n", ["line 2", "two fields"]),
         ("omic1,snp1\nomic1,snp2\n", ["first line must be a header"]),
+        ("omic1,snp1\nomic2,snp2\n", ["the header names the column 'omic1'"]),
         ("omic,marker\nomic1,snp99\n", ["'omic1'", "'snp99'"]),
         ("omic,marker\nomic9,snp1\n", ["'omic9'"]),
     ],
@@ -230,6 +231,10 @@ def test_outputs_replace_only_what_is_of_a_run(data, run, tmp_path):
         (
             ["predict", run, *inputs(data)[:2], "--out", inputs(data)[1], "--overwrite"],
             ["genotypes.csv is an input"],
+        ),
+        (
+            ["predict", run, *inputs(data)[:2], "--out", run / store.RESULT_FILE, "--overwrite"],
+            [f"{store.RESULT_FILE} is an input"],
         ),
     ):
         assert_one_sentence(nnmm(*options), *words)

@@ -334,6 +334,11 @@ def test_bed_without_its_reader_says_what_to_install(bed, monkeypatch):
         read_genotypes(bed)
 
 
+def test_a_column_may_be_called_as_one_of_its_levels(tmp_path):
+    (tmp_path / "t.csv").write_text("ID,case\ni1,case\ni2,control\n")
+    assert read_table(tmp_path / "t.csv").levels("case").tolist() == ["case", "control"]
+
+
 @pytest.mark.parametrize(
     "header", ["FID IID PAT MAT SEX PHENO", "#FID\tIID\tFATHER\tMOTHER\tsex\tP1"]
 )

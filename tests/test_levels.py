@@ -100,6 +100,23 @@ def test_predictions_know_levels_by_the_same_names(tmp_path):
     assert designs["y_1|code"].tolist() == [[1, 1], [0, 1]]
 
 
+def test_a_code_that_is_typed_otherwise_is_no_new_level(tmp_path):
+    table = table_of(tmp_path / "t.csv", ["01", "02"] * 8, "file")
+    network = nn.Network(nn.Layer("pheno", table), "y ~ 1 + (1|code)")
+    result = network.fit(
+        draws=4, tune=4, chains=1, cores=1, random_seed=1, progressbar=False, quiet=True
+    )
+    new = pd.DataFrame({"code": [2, 1]}, index=["a", "b"])
+    with pytest.raises(nn.InputError, match=r"level '2' in column 'code' is '02' in the fit"):
+        nn.predict_network(result, covariates=new)
+    nn.predict_network(result, covariates=new.assign(code=["07", "01"]))
+
+
+@pytest.mark.parametrize("marks", [["0", "+", "++"], ["+", "-", "0"], ["1", "1/2", "2/2"]])
+def test_marks_with_a_meaning_are_levels(marks):
+    assert Table(pd.DataFrame({"score": marks * 3})).levels("score").tolist() == marks * 3
+
+
 def test_combinations_are_told_apart_where_names_hold_a_colon(tmp_path):
     frame = pd.DataFrame({"h": ["a", "a:b", "a\\"] * 4, "l": ["b:c", "c", "b:c"] * 4})
     frame["y"] = np.random.default_rng(1).normal(size=12)

@@ -394,6 +394,16 @@ def test_a_misspelt_parameter_is_refused():
         network.fit(draws=1)
 
 
+def test_a_prior_may_take_its_shape_from_dims():
+    prior = nn.Prior("ZeroSumNormal", sigma=1.0)
+    omics = pd.DataFrame({"e1": [0.0, 1.0, 3.0], "e2": [1.0, 1.0, 2.0]}, list("123"))
+    model = nn.Network(
+        [nn.Layer("omics", omics), nn.Layer("pheno", _numbers())],
+        ["omics ~ 1", nn.Equation("y ~ 1 + omics", priors={"omics": prior})],
+    ).model
+    assert model["y_omics"].shape.eval().tolist() == [2, 1]
+
+
 @pytest.mark.parametrize(
     ("name", "prior", "words"),
     [

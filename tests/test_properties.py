@@ -384,9 +384,9 @@ def test_an_unknown_column_is_named():
 def test_an_edge_above_the_others_is_no_header(tmp_path, first):
     path = tmp_path / "edges.csv"
     path.write_text(f"{first}\ngene2,snp2\ngene3,snp3\n")
-    parents = read_connections(path)
-    for connections in (parents, {"geno": parents}):
-        with pytest.raises(InputError, match=r"edges\.csv: the first line names the .* a header"):
+    parents, frame = read_connections(path), read_connections(pd.read_csv(path))
+    for connections in (parents, {"geno": parents}, frame):
+        with pytest.raises(InputError, match=r"^(edges\.csv|Data.*): the header names the .* edge"):
             connected(connections)
 
 

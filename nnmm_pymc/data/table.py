@@ -15,6 +15,9 @@ from nnmm_pymc.data.names import MISSING_TEXT, clean_names, index_by_id, name_te
 from nnmm_pymc.data.numbers import LOCAL_NUMBER, TRUTH, as_number, is_real
 from nnmm_pymc.errors import InputError
 
+# What people write for nothing.
+NO_VALUE = re.compile(r"[-\u2013\u2014?*.#]+")
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Table:
@@ -94,7 +97,7 @@ class Table:
         if len(wrong) == 0:
             return pd.Series(numbers)
         # A dash or the like beside numbers stands for a missing one, however many there are.
-        marks = len(wrong) < present.sum() and not re.search(r"\w", "".join(text[wrong]))
+        marks = len(wrong) < present.sum() and re.fullmatch(NO_VALUE, "".join(text[wrong]))
         if marks or 2 * len(wrong) <= present.sum():
             raise self._not_finite(wrong[0], name, text[wrong[0]])
         for row in wrong:

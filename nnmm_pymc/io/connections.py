@@ -50,7 +50,9 @@ def read_connections(source: str | Path | pd.DataFrame) -> dict[str, list[str]]:
                 "layer, and a marker or omic that reaches it."
             )
         pairs = zip(*(map(name_text, source.iloc[:, j]) for j in (0, 1)), strict=True)
-        return _parents(enumerate(pairs, start=1), "DataFrame: row")
+        parents = _parents(enumerate(pairs, start=1), "DataFrame: row")
+        child, parent = map(name_text, source.columns)
+        return EdgeTable(parents, "DataFrame", (child, parent))
     path = as_path(source)
     text = TextFile(path, path.name, None)
     edges = [

@@ -153,7 +153,7 @@ def _check_header(text: TextFile, words: Mapping[int, list[str]]) -> None:
         name in MISSING_TEXT or (name in words[j] if j in words else is_value(name))
         for j, name in enumerate(text.names)
     ]
-    if words and all(own):
+    if words and all(own) and not text.names_ids:
         raise InputError(
             f"{text.source}: the first line looks like data ({some(text.names)}): put a header "
             "above it."

@@ -151,6 +151,11 @@ class TextFile:
                 "at the end of a line."
             )
 
+    @property
+    def names_ids(self) -> bool:
+        """Whether the first line calls the IDs so, and is a header therefore."""
+        return self.unnamed or _word(self.id_name) in ID_WORDS
+
     def _check_header(self, first: str, line: int) -> None:
         """Refuse a first line that looks like data, since its individual would be lost."""
         if _word(first) in {"id", "iid", "fid"}:
@@ -158,7 +163,7 @@ class TextFile:
                 f"{self.source}: line {line} looks like the header, but it is not the first: take "
                 "out what stands above it."
             )
-        if self.unnamed or _word(self.id_name) in ID_WORDS or len({*self.names}) < len(self.names):
+        if self.names_ids or len({*self.names}) < len(self.names):
             return  # names that occur twice are refused later
         present = [name for name in (self.id_name, *self.names) if name not in MISSING_TEXT]
         data = [name for name in present if is_value(name)]
