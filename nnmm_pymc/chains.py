@@ -168,6 +168,7 @@ def _child(
 ) -> None:
     start, seed, checkpoint, chain = job
     last = 0.0
+    stop.take()
     if checkpoint is not None:
         checkpoint.warn = lambda text: pipe.send(("warning", text))
 

@@ -24,7 +24,7 @@ from nnmm_pymc.fingerprint import describe_run
 from nnmm_pymc.memory import check_memory, run_memory
 from nnmm_pymc.record import ChainRecord, RecordPlan
 from nnmm_pymc.steps import assign_steps
-from nnmm_pymc.steps.conditional import ConditionalModel, Point
+from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.plan import Latent, StepPlan
 
 __all__ = ["sample"]
@@ -258,7 +258,8 @@ def _to_datatree(model: pm.Model, plan: RecordPlan, records: list[ChainRecord]) 
         if not name.endswith(DROPPED_STATS)
     }
     groups = {"posterior": stored, "sample_stats": stats}
-    observed = {rv.name: np.asarray(model.rvs_to_values[rv].data) for rv in model.observed_RVs}
+    # Constants, or the shared variables of pm.Data.
+    observed = {rv.name: model.rvs_to_values[rv].eval(mode=QUICK_MODE) for rv in model.observed_RVs}
     tree = arviz_base.from_dict(
         {k: v for k, v in groups.items() if v},
         coords=_used(coords, stored, dims),

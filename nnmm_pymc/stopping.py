@@ -36,6 +36,12 @@ class StopSignals:
                     self._before[number] = signal.signal(number, self._note)
         return self
 
+    def take(self) -> None:
+        """Note them in the process of a chain, which is stopped by SIGTERM if by anything."""
+        signal.signal(signal.SIGTERM, self._note)
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+            signal.signal(signal.SIGINT, self._note)
+
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)

@@ -177,3 +177,15 @@ def test_posterior_is_that_of_the_plain_model():
     assert 0.5 < table["z"].std() < 1.5
     pip = table[table["name"] == "included"]["network"]
     assert pip.max() > 0.95 and pip.min() < 0.4
+
+
+@pytest.mark.parametrize("given", [np.asarray, lambda data: pm.Data("data", data)])
+def test_observed_data_are_in_the_result(given):
+    data = np.array([0.5, 1.5, -1.0, 2.0])
+    with pm.Model():
+        mean = pm.Normal("mean", 0.0, 1.0)
+        pm.Normal("seen", mean, 1.0, observed=given(data))
+        result = nn.sample(
+            draws=5, tune=5, chains=1, cores=1, random_seed=1, progressbar=False, quiet=True
+        )
+    np.testing.assert_array_equal(result["observed_data"]["seen"], data)

@@ -268,6 +268,13 @@ def test_a_signal_is_answered_with_a_last_checkpoint(tmp_path, number, kind, cor
     assert "of 100002 iterations" in text and "nothing of it is kept; give a folder as" in text
 
 
+def test_chains_stop_though_their_caller_ignores_the_signal(tmp_path):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raised, _ = signalled(signal.SIGINT, tmp_path, 2)
+    assert raised is KeyboardInterrupt
+    assert not multiprocessing.active_children()
+
+
 @pytest.mark.parametrize("given", [True, False])
 def test_a_chain_that_was_killed_is_said_in_a_sentence(tmp_path, given):
     def child():
