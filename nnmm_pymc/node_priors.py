@@ -34,9 +34,9 @@ __all__ = [
 
 #: Of 1,000 equally likely intervals of a standard normal, their middles; the sd is made one.
 STANDARD_NORMAL = ndtri((np.arange(1000) + 0.5) / 1000)
+STANDARD_NORMAL /= STANDARD_NORMAL.std()
 # Of ten: sums of squares of squares are still numbers, with room for those of weights.
 MOST_POWER = 30
-STANDARD_NORMAL /= STANDARD_NORMAL.std()
 
 
 def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
