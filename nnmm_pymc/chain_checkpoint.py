@@ -13,7 +13,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -85,21 +85,22 @@ class ChainCheckpoint:
         self.last, self.wait = time.monotonic(), SECONDS
         # Whether the newest state is worth keeping when the next replaces it.
         self.whole = True
-        self.saved, self.blocks = self._load()
+        self.saved = self._load()
         self.iteration, self.n_bytes = 0, 0
         if self.saved is not None:
             self.iteration, self.n_bytes = self.saved["iteration"], self.saved["n_bytes"]
         # How much of the record is on disk.
         self.draw, self.thinned = 0, 0
 
-    def _load(self) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-        """The newest state that is whole, and the draws up to it."""
+    def _load(self) -> dict[str, Any] | None:
+        """The newest state that is whole, as are the draws up to it."""
         paths = [path for path in (self.state, self.previous) if path.exists()]
         for path in paths:
             try:
                 with open(path, "rb") as file:
                     saved = self._own(read_block(file))
-                blocks = self._read_draws(saved["n_bytes"], saved["draw"])
+                for _ in self._read_draws(saved):
+                    pass
             except DamagedError:
                 continue
             except OSError as error:
@@ -112,14 +113,14 @@ class ChainCheckpoint:
                     f"The checkpoint {self.state} is damaged or of another chain; the one before "
                     f"it is used, after {saved['iteration']} iterations."
                 )
-            return saved, blocks
+            return saved
         if paths:
             raise InputError(
                 f"The checkpoint {paths[0]} or its draws are damaged, or of another chain or run; "
                 f"put them back, or delete {self.state.name}, {self.previous.name} and "
                 f"{self.draws.name} in {self.folder} to run this chain again."
             )
-        return None, []
+        return None
 
     def _own(self, content: Any) -> dict[str, Any]:
         """What a block holds, if it is of this chain of this run."""
@@ -127,23 +128,25 @@ class ChainCheckpoint:
             raise DamagedError
         return content
 
-    def _read_draws(self, n_bytes: int, draw: int) -> list[dict[str, Any]]:
-        blocks: list[dict[str, Any]] = []
+    def _read_draws(self, saved: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Draws up to a state, one block in memory at a time."""
+        n_bytes, draw = saved["n_bytes"], 0
         if n_bytes == 0:
-            return blocks
+            return
         if not self.draws.exists():
             raise DamagedError
         with open(self.draws, "rb") as file:
             while file.tell() < n_bytes:
-                blocks.append(self._own(read_block(file)))
-            if file.tell() != n_bytes or blocks[-1]["draw"] != draw:
+                block = self._own(read_block(file))
+                draw = block["draw"]
+                yield block
+            if file.tell() != n_bytes or draw != saved["draw"]:
                 raise DamagedError
-        return blocks
 
     def restore(self, step: CompoundStep, record: ChainRecord) -> Point:
         """Put the steps and an empty record where the chain stopped; returns its point there."""
         assert self.saved is not None
-        for block in self.blocks:
+        for block in self._read_draws(self.saved):
             record.take(block)
         for name, halves in self.saved["moments"].items():
             first, second = map(rebuild, record.moments[name], halves)
@@ -152,7 +155,7 @@ class ChainCheckpoint:
             method.sampling_state = rebuild(method.sampling_state, state)
         self.draw, self.thinned = record.draw, record.thinned
         point = self.saved["point"]
-        self.saved, self.blocks = None, []
+        self.saved = None
         return point
 
     def is_due(self, iteration: int, total: int) -> bool:

@@ -142,8 +142,8 @@ def run_chains(
 def _how_to_go_on(checkpoint: Checkpoint | None, bars: _Bars) -> str:
     if checkpoint is not None:
         return (
-            f"The run was stopped, and where it was is in {checkpoint.folder}; give resume=True "
-            "(--resume) to go on from there."
+            f"The run was stopped; give resume=True (--resume) to go on from the checkpoint in "
+            f"{checkpoint.folder}."
         )
     done = ", ".join(str(int(task.completed)) for task in bars.progress.tasks)
     return (

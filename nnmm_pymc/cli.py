@@ -194,8 +194,10 @@ def fit_command(
 ) -> None:
     """Fit a network to files and write its result and tables."""
     files = named_files("--connections", connections)
-    read = [phenotypes, genotypes, pedigree, omics, *files.values()]
-    read += named_files("--layer", layer).values()
+    given = {"geno": genotypes, "ped": pedigree, "omics": omics, "h": single_step}
+    taken = ("connections", "pheno", *(name for name, file in given.items() if file))
+    own_layers = named_files("--layer", layer, taken)
+    read = [phenotypes, genotypes, pedigree, omics, *files.values(), *own_layers.values()]
     check_run(out, read, overwrite)
     _check_checkpoint(checkpoint, resume)
     own = {"--activation": activation, "--prior": prior, "--covariates": covariates}
@@ -212,7 +214,7 @@ def fit_command(
     if omics is not None:
         table = read_table(omics, transposed=transposed)
         layers["omics"] = chosen_columns(table, split(omics_columns) or list(table.frame.columns))
-    layers |= named_files("--layer", layer, taken=("connections", "pheno", *layers))
+    layers |= own_layers
     pheno: Table
     if individual is None:
         pheno = read_table(phenotypes, id_column=id_column)
@@ -220,6 +222,7 @@ def fit_command(
         pheno = read_records(phenotypes, individual)
     chosen = split(",".join(traits or []))
     if description is None:
+        pheno.numeric(chosen)
         options = EquationOptions(
             traits=chosen,
             covariates=split(covariates),
@@ -286,10 +289,9 @@ def predict_command(
         new = read_genotypes(genotypes, transposed=transposed, drop_constant=False)
     known = None if omics is None else read_table(omics, transposed=transposed)
     given = None if covariates is None else read_table(covariates, id_column=id_column)
-    if said := overlap(result, new, known, given):
-        print(said)
+    said = overlap(result, new, known, given)
     write_csv(predict_network(result, new, known, given), out)
-    print(f"Predictions: {out}")
+    print(f"{said}\nPredictions: {out}" if said else f"Predictions: {out}")
 
 
 @app.command("models")

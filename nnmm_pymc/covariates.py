@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from formulae.environment import Environment
 from formulae.matrices import DesignMatrices
+from formulae.terms import Call, Variable
 
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.formula import Equation, is_intercept, label_of, nested_calls, parsed_model
+from nnmm_pymc.formula import Equation, is_intercept, label_of, parsed_model
 
-__all__ = ["Covariate", "code_covariates"]
+__all__ = ["Covariate", "code_covariates", "columns_by_use"]
 
 #: Functions of covariates, besides those of formulae (``C``, ``center``, ``scale``, ``bs``, ...).
 FUNCTIONS = {name: getattr(np, name) for name in ("log", "log2", "log10", "exp", "sqrt", "abs")}
@@ -86,6 +87,18 @@ def code_covariates(
     return [_covariate(label, parts[label], matrix) for label in labels]
 
 
+def columns_by_use(equation: Equation, labels: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Columns that stand in ``C(...)`` in some term, and those that stand elsewhere."""
+    terms = [t for t in parsed_model(equation.formula).common_terms if label_of(t) in labels]
+    parts = [part for term in terms if not is_intercept(term) for part in term.components]
+    factors = {name for part in parts if _is_factor(part) for name in part.var_names}
+    return factors, {name for part in parts if not _is_factor(part) for name in part.var_names}
+
+
+def _is_factor(component: Any) -> bool:
+    return isinstance(component, Call) and component.call.callee == "C"
+
+
 def _evaluated(model: Any, frame: pd.DataFrame, where: str) -> Any:
     try:
         with np.errstate(all="ignore"):
@@ -119,9 +132,10 @@ def _covariate(label: str, parts: list[Any], matrix: Any) -> Covariate:
 
 def _source(component: Any) -> str | None:
     """The column that a part of an interaction is, plain or as a factor ``C(...)``; else None."""
-    if type(component).__name__ == "Variable":
+    if isinstance(component, Variable):
         return component.name
-    return next(iter(component.var_names)) if nested_calls(component.name) == ("C",) else None
+    alone = _is_factor(component) and len(component.call.args) == 1 and not component.call.kwargs
+    return next(iter(component.var_names)) if alone else None
 
 
 def _columns(component: Any, sources: Mapping[str, str]) -> list[tuple[str, Any]]:

@@ -29,8 +29,9 @@ Fingerprint = dict[str, dict[str, Any]]
 
 # Other versions of these may draw other numbers from the same state.
 PACKAGES = ("nnmm-pymc", "pymc", "pytensor", "numpy", "numba", "scipy")
-# Densities are compared as numbers, which another machine rounds otherwise.
+# Densities are compared as numbers, which another machine rounds otherwise; zeros too.
 DENSITY_TOLERANCE = 1e-6
+ZERO_TOLERANCE = 1e-12
 SHOWN = 3
 
 
@@ -113,8 +114,12 @@ def _in_words(section: str, name: str, was: Any, now: Any) -> str:
 
 def _same(was: Any, now: Any) -> bool:
     if isinstance(was, float) and isinstance(now, float):
-        close = math.isclose(was, now, rel_tol=DENSITY_TOLERANCE)
+        close = math.isclose(was, now, rel_tol=DENSITY_TOLERANCE, abs_tol=ZERO_TOLERANCE)
         return close or (math.isnan(was) and math.isnan(now))
+    if isinstance(was, list) and isinstance(now, list):
+        return len(was) == len(now) and all(map(_same, was, now))
+    if isinstance(was, dict) and isinstance(now, dict):
+        return was.keys() == now.keys() and all(_same(was[key], now[key]) for key in was)
     return was == now
 
 

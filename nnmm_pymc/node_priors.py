@@ -35,8 +35,6 @@ __all__ = [
 #: Of 1,000 equally likely intervals of a standard normal, their middles; the sd is made one.
 STANDARD_NORMAL = ndtri((np.arange(1000) + 0.5) / 1000)
 STANDARD_NORMAL /= STANDARD_NORMAL.std()
-# Of ten: sums of squares of squares are still numbers, with room for those of weights.
-MOST_POWER = 30
 
 
 def node_priors(node: Node, nodes: list[Node]) -> dict[str, Any]:
@@ -245,25 +243,12 @@ def column_scale(node: Node) -> tuple[np.ndarray, np.ndarray]:
     """Observed mean and standard deviation of each column; 0 and 1 where nothing is observed.
 
     Of a family with liabilities, those of the liabilities (`liability_scale`).
-
-    Raises
-    ------
-    InputError
-        If values are so large or small that their squares and densities are no numbers.
     """
     if node.equation.family in (*THRESHOLD, *COUNTS):
         return liability_scale(node)
-    with np.errstate(all="ignore"):
-        count = (~np.isnan(node.observed)).sum(axis=0)
-        centre = np.where(count > 0, np.nansum(node.observed, axis=0) / np.maximum(count, 1), 0.0)
-        square = np.nansum((node.observed - centre) ** 2, axis=0) / np.maximum(count - 1, 1)
-        size = np.nan_to_num(np.abs(node.observed)).max(axis=0, initial=0.0)
-        wrong = np.flatnonzero((size > 0) & (np.abs(np.log10(size)) > MOST_POWER))
-    if len(wrong):
-        raise InputError(
-            f"Column {node.columns[wrong[0]]!r} has values of up to {size[wrong[0]]:.0e}, whose "
-            "squares and densities a computer's numbers do not reach; give it in other units."
-        )
+    count = (~np.isnan(node.observed)).sum(axis=0)
+    centre = np.where(count > 0, np.nansum(node.observed, axis=0) / np.maximum(count, 1), 0.0)
+    square = np.nansum((node.observed - centre) ** 2, axis=0) / np.maximum(count - 1, 1)
     return centre, np.where(square > 0, np.sqrt(square), 1.0)
 
 

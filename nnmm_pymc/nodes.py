@@ -39,6 +39,9 @@ __all__ = ["resolve"]
 #: Numbers that other programs write for values that are missing.
 MISSING_CODES = (-9, -99, -999, -9999, -99999, 999, 9999, 99999)
 
+# Of ten: sums of squares of squares are still numbers, with room for those of weights.
+MOST_POWER = 30
+
 RESERVED = {"individual", "record", "marker", "omic", "trait", "chain", "draw", "sample"}
 
 
@@ -73,6 +76,7 @@ def resolve(
     nodes = [_left_side(e, layers, individuals) for e in equations]
     for node in nodes:
         _warn_of_codes(node)
+        _check_units(node)
         code_values(node, layers, individuals)
     _check_disjoint(nodes)
     _check_layers_used(layers, nodes)
@@ -158,6 +162,18 @@ def _warn_of_codes(node: Node) -> None:
                         "empty.",
                         stacklevel=2,
                     )
+
+
+def _check_units(node: Node) -> None:
+    """Refuse values so large or small that their squares and densities are no numbers."""
+    with np.errstate(all="ignore"):
+        size = np.nan_to_num(np.abs(node.observed)).max(axis=0, initial=0.0)
+        wrong = np.flatnonzero((size > 0) & (np.abs(np.log10(size)) > MOST_POWER))
+    if len(wrong):
+        raise InputError(
+            f"Column {node.columns[wrong[0]]!r} has values of up to {size[wrong[0]]:.0e}, whose "
+            "squares and densities a computer's numbers do not reach; give it in other units."
+        )
 
 
 def _outcomes(equation: Equation, table: Table) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +11,7 @@ import pandas as pd
 
 from nnmm_pymc.activations import FUNCTIONS
 from nnmm_pymc.connections import connection_mask
-from nnmm_pymc.covariates import Covariate, code_covariates
+from nnmm_pymc.covariates import Covariate, code_covariates, columns_by_use
 from nnmm_pymc.data import Genotypes
 from nnmm_pymc.data.names import name_text
 from nnmm_pymc.data.numbers import WITH_UNIT
@@ -128,8 +127,7 @@ def _covariates(
 ) -> list[Covariate]:
     names = dict.fromkeys(name for term in terms for name in term.names)
     labels = [term.label for term in terms]
-    factors = {name for label in labels for name in re.findall(r"\bC\((\w+)", label)}
-    numbers = {n for label in labels for n in re.findall(r"\w+", re.sub(r"\bC\(\w+", "", label))}
+    factors, numbers = columns_by_use(node.equation, labels)
     columns = {}
     for name in names:
         column = column_of(name, node, layers, individuals)

@@ -32,7 +32,7 @@ def check_folder(folder: str | Path) -> None:
     while not os.path.lexists(path):
         path = path.parent
     if not path.is_dir():
-        raise InputError(f"{folder}: {path.name} is a file, not a folder; name another folder.")
+        raise InputError(f"{folder}: {path.name} is no folder; name another folder.")
     try:
         # Only writing shows whether one may: rights do not say that a disk is full or read-only.
         with tempfile.NamedTemporaryFile(dir=path, prefix=".nnmm-") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -28,6 +29,7 @@ from nnmm_pymc import chain_checkpoint, chains, checkpoint, cli, fingerprint
 from nnmm_pymc.chain_checkpoint import CheckpointWarning
 from nnmm_pymc.chains import ChainTask, run_chains
 from nnmm_pymc.checkpoint import Checkpoint
+from nnmm_pymc.fingerprint import differences
 from nnmm_pymc.record import ChainRecord, RecordPlan
 from nnmm_pymc.sample import DROPPED_STATS
 from nnmm_pymc.state_file import HEADER, DamagedError, read_block, rebuild, write_block
@@ -259,7 +261,7 @@ def signalled(number, folder, cores, to=None):
 def test_a_signal_is_answered_with_a_last_checkpoint(tmp_path, number, kind, cores):
     raised, text = signalled(number, tmp_path, cores)
     assert raised is kind
-    assert f"in {tmp_path}; give resume=True (--resume) to go on" in text
+    assert f"give resume=True (--resume) to go on from the checkpoint in {tmp_path}" in text
     done = [Checkpoint(tmp_path, resume=True).chain(k).iteration for k in range(cores)]
     # Few of them by a multiple of 5, which would have been written anyhow.
     assert min(done) > 50 or cores == 2
@@ -303,7 +305,7 @@ def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(runs, tmp_path, stop_at):
 
     real = chains.run_chain
     with mock.patch.object(chains, "run_chain", lambda *a: real(*a[:4], check(a[4]), *a[5:])):
-        with pytest.raises(SystemExit, match="to go on from there"):
+        with pytest.raises(SystemExit, match="to go on from the checkpoint"):
             runs.run(tmp_path)
     with Checkpoint(tmp_path, resume=True).opened({}, 4, 0):
         assert Checkpoint(tmp_path, resume=True).chain(0).iteration == stop_at
@@ -356,6 +358,39 @@ def changed(array: np.ndarray, to: float) -> np.ndarray:
     array = array.copy()
     array.flat[3] = to
     return array
+
+
+def test_what_is_not_known_and_what_is_rounded_to_nothing_are_the_same():
+    run = {"setting": {"initvals": [{"z": [1.0, math.nan]}]}, "density": {"zero": 1e-17}}
+    again = {"setting": {"initvals": [{"z": [1.0, math.nan]}]}, "density": {"zero": -3e-16}}
+    assert differences(run, again) == ""
+    again["setting"]["initvals"][0]["z"][0] = 2.0
+    assert "initvals was" in differences(run, again)
+
+
+def test_draws_are_read_a_block_at_a_time(tmp_path):
+    with (
+        mock.patch.object(chain_checkpoint, "SECONDS", 0.0),
+        mock.patch.object(chain_checkpoint, "SHARE", 1e-9),
+    ):
+        sample(tmp_path, draws=200)
+    held, most = 0, 0
+
+    class Counted(dict):
+        def __init__(self, *content):
+            nonlocal held, most
+            super().__init__(*content)
+            held += 1
+            most = max(most, held)
+
+        def __del__(self):
+            nonlocal held
+            held -= 1
+
+    with mock.patch.object(chain_checkpoint, "read_block", lambda file: Counted(read_block(file))):
+        sample(tmp_path, draws=200, resume=True)
+    # The states of both chains, a block, and the next one.
+    assert 2 < most <= 4
 
 
 @pytest.mark.parametrize(

@@ -418,7 +418,7 @@ def test_bad_file_gets_one_sentence(data, tmp_path, spoil, named):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--traits", "height"], ["height ~ 1 + omics", "'height'"]),
+        (["--traits", "height"], ["phenotypes.csv has no column ", "'height'"]),
         (["--covariates", "sex"], ["'sex'"]),
         (["--activation", "tahn"], ["tahn", "tanh"]),
         (["--activation", "scale"], ["scale is not known", "tanh"]),
@@ -680,6 +680,10 @@ def test_predict_command_takes_covariates(herd_fit, herds, files, tmp_path):
     out = tmp_path / "predictions.csv"
     new = ["predict", tmp_path, "--genotypes", tmp_path / "new.csv", "--out", out]
     assert "Covariates (sex, age, herd): at their averages in the fit." in nnmm(*new).out
+    without = tmp_path / "ages.csv"
+    herds[["age"]].to_csv(without)
+    outcome = nnmm(*new, "--covariates", without, "--overwrite")
+    assert outcome.out == "" and "there is no column" in outcome.err
     outcome = nnmm(
         *new, "--covariates", tmp_path / "herds.csv", "--id-column", "animal", "--overwrite"
     )

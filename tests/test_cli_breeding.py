@@ -163,6 +163,7 @@ def test_ready_made_models_take_a_pedigree_and_records(files, networks, tmp_path
     ("options", "words"),
     [
         (["--traits", "milk"], ["Nothing acts on the traits", "--pedigree"]),
+        (["--traits", "nope"], ["first.csv has no column 'nope'"]),
         (["--single-step"], ["--single-step is about genotypes; give --genotypes too."]),
         (["--prior", "bayesr", "--random", "herd"], ["--prior is about genotypes"]),
         (["--family", "gamma", "--random", "herd"], ["--family gamma is not known", "poisson"]),

@@ -100,6 +100,15 @@ def test_predictions_know_levels_by_the_same_names(tmp_path):
     assert designs["y_1|code"].tolist() == [[1, 1], [0, 1]]
 
 
+def test_a_name_between_backticks_is_a_factor_too(tmp_path):
+    path = tmp_path / "t.csv"
+    table_of(path, CODES[0] * 8, "file")
+    path.write_text(path.read_text().replace("code", "a code", 1))
+    table = read_table(path)
+    node = nn.Network(nn.Layer("pheno", table), "y ~ 1 + C(`a code`)").nodes[0]
+    assert node.covariates[0].factors == {"a code": ["1.1", "1.10", "2.1"]}
+
+
 def test_a_code_that_is_typed_otherwise_is_no_new_level(tmp_path):
     table = table_of(tmp_path / "t.csv", ["01", "02"] * 8, "file")
     network = nn.Network(nn.Layer("pheno", table), "y ~ 1 + (1|code)")
