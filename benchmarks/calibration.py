@@ -10,6 +10,8 @@
               hmc          sigmoid, as `individuals`, latent="hmc"
               direct       as `cells`, and traits ~ omics + geno
               partial      as `individuals`, and each omic has three markers of its own
+              function     as `individuals`, with a user's function of two omics for tanh
+              sequence     as `individuals`, and between omics and traits another such layer
 
 Parameters are drawn from the prior, data from them, and the rank of each parameter among thinned
 draws of its posterior must be uniform (Talts et al. 2018, arXiv:1804.06788). Printed is for each
