@@ -2,9 +2,9 @@
 
     python benchmarks/mutations.py [--only WORDS]
 
-A fault (`tests/faults_gibbs.py`, `tests/faults_trajectories.py`) must be found by
-`nnmm_pymc.check_conditionals`; those of what is done with a density, which no look at one density
-shows, by `nnmm_pymc.geweke` with at most 16,000 draws: |z| > 5 for some moment of the step. Steps
+A fault (`tests/all_faults.py`) must be found by `nnmm_pymc.check_conditionals`; those of what is
+done with a density, which no look at one density shows, by `nnmm_pymc.geweke` with at most 16,000
+draws: |z| > 5 for some moment of the step. Steps
 are assigned first: many a fault is noticed then (what a step reads is compared with the model's
 gradient) and mended by reading the gradient instead.
 """
@@ -21,10 +21,8 @@ from nnmm_pymc.checks.conditionals import check_plan, model_of
 from nnmm_pymc.steps.plan import StepPlan, assign_steps
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from all_faults import FAULTS
 from faults import Fault
-from faults_gibbs import GIBBS_FAULTS
-from faults_relatives import RELATIVES_FAULTS
-from faults_trajectories import TRAJECTORY_FAULTS
 from small_models import MODELS
 
 DRAWS, BOUND = (500, 4000, 16000), 5.0
@@ -57,7 +55,7 @@ def found_by_geweke(fault: Fault) -> str | None:
 
 
 def main(words: str) -> None:
-    faults = [f for f in [*GIBBS_FAULTS, *RELATIVES_FAULTS, *TRAJECTORY_FAULTS] if words in f.name]
+    faults = [f for f in FAULTS if words in f.name]
     missed = 0
     for fault in faults:
         began = time.process_time()

@@ -3,18 +3,14 @@
 import functools
 
 import pytest
+from all_faults import FAULTS
 from faults import Fault
-from faults_gibbs import GIBBS_FAULTS
-from faults_relatives import RELATIVES_FAULTS
-from faults_traits import TRAIT_FAULTS
-from faults_trajectories import TRAJECTORY_FAULTS
 from small_models import MODELS
 
 import nnmm_pymc as nn
 from nnmm_pymc.checks.conditionals import check_plan, model_of
 from nnmm_pymc.steps.plan import assign_steps
 
-FAULTS = [*GIBBS_FAULTS, *RELATIVES_FAULTS, *TRAIT_FAULTS, *TRAJECTORY_FAULTS]
 # Compiling takes most of the time of the others.
 QUICK = [f for f in FAULTS if f.shown_by == "conditionals" and not f.is_kernel]
 
