@@ -172,7 +172,7 @@ def sample(
         "initvals": initvals,
     }
     with _held(saved, plan, task, starts, seed, settings):
-        records = run_chains(task, starts, seeds, min(chains, cores), progressbar, saved)
+        records = run_chains(task, starts, seeds, cores, progressbar, saved)
     result = _to_datatree(model, record, records)
     result.attrs.update({"tuning_steps": tune, "sampler": "nnmm_pymc", "random_seed": seed})
     if not quiet:

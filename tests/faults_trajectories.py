@@ -100,7 +100,6 @@ TRAJECTORY_FAULTS = [
         "total += inverse_mass[i]"
         " * (p[i] - 0.5 * step * (gradient[i] + precision[i] * (q[i] - centre[i]))) ** 2",
         "bent",
-        shown_by="nuts",
     ),
     Fault(
         "NUTS: what a trajectory turns around left out of the last kick",
@@ -108,7 +107,6 @@ TRAJECTORY_FAULTS = [
         "p[i] += 0.5 * step * (gradient[i] + precision[i] * (q[i] - centre[i]))",
         "p[i] += 0.5 * step * gradient[i]",
         "bent",
-        shown_by="nuts",
     ),
     Fault(
         "NUTS: the centre of a turn moves with the cells",
@@ -118,7 +116,6 @@ TRAJECTORY_FAULTS = [
         "    centre = np.concatenate([v.ravel() for v in own])[self.fused.order]\n"
         "    self.reference = centre, precision",
         "bent",
-        shown_by="nuts",
     ),
 ]
 

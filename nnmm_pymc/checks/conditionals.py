@@ -26,7 +26,7 @@ from nnmm_pymc.checks.random_effects import (
 )
 from nnmm_pymc.checks.reference import Reference, State
 from nnmm_pymc.checks.trade import trade_misfits
-from nnmm_pymc.checks.trajectories import latent_hmc_misfits, nuts_misfits
+from nnmm_pymc.checks.trajectories import latent_hmc_misfits, network_nuts_misfits, nuts_misfits
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import Point
 from nnmm_pymc.steps.conjugate import ConjugateGibbs
@@ -68,7 +68,7 @@ MISFITS: dict[type, Callable[[Any, State], Iterator[tuple[str, float]]]] = {
     LatentHMC: latent_hmc_misfits,
     LiabilityGibbs: liability_misfits,
     ConditionalNUTS: nuts_misfits,
-    NetworkNUTS: nuts_misfits,
+    NetworkNUTS: network_nuts_misfits,
 }
 
 

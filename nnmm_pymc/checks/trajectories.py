@@ -1,4 +1,4 @@
-"""Hamiltonian updates against the model: densities, gradients, one leapfrog step, acceptance."""
+"""Hamiltonian updates against the model: densities, gradients, one leapfrog step, its energy."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from pymc.blocking import DictToArrayBijection
+from pymc.step_methods.hmc.integration import State as Phase
 
 from nnmm_pymc.checks.gaussian import noise_misfits
 from nnmm_pymc.checks.numbers import Given, standing_in
 from nnmm_pymc.checks.reference import Change, State
 from nnmm_pymc.steps.conditional import Point
 from nnmm_pymc.steps.latent_hmc import LatentHMC
+from nnmm_pymc.steps.network_nuts import NetworkNUTS
 from nnmm_pymc.steps.nuts import ConditionalNUTS
 
-__all__ = ["latent_hmc_misfits", "nuts_misfits"]
+__all__ = ["latent_hmc_misfits", "network_nuts_misfits", "nuts_misfits"]
 
 MOVES, INDIVIDUALS = 3, 4
 HALVINGS = 40
@@ -24,6 +27,8 @@ LEAST = -10.0
 WIDTH = 1e-5
 # So long that a trajectory is a single leapfrog step.
 STEP = 1.3
+# Of NUTS, in radians: small enough that no trajectory is given up.
+TURN = 0.05
 
 
 def slope(state: State, direction: Point) -> Change:
@@ -65,6 +70,68 @@ def nuts_misfits(step: ConditionalNUTS, state: State) -> Iterator[tuple[str, flo
             found = slope(moved, parts(direction))
             size = np.abs(gradient[first:stop]).sum()
             yield name, found.misfit(float(gradient @ direction), size)
+
+
+def network_nuts_misfits(step: NetworkNUTS, state: State) -> Iterator[tuple[str, float]]:
+    """`nuts_misfits`, what a trajectory turns around, and a trajectory of one leapfrog step.
+
+    With centre c, masses M, and U minus the log density, a step of s radians is
+    p <- p - s (U'(q) - M (q - c)) / 2, a turn of (q - c, p / M) by s, and the first again; its
+    error is the change of U(q) + p' p / (2 M).
+    """
+    yield from nuts_misfits(step, state)
+    names = [v.name for v in step.vars]
+    for misfit in [*_turn_misfits(step, state, names), *_one_step_misfits(step, state, names)]:
+        for name in names:
+            yield name, misfit
+
+
+def _turn_misfits(step: NetworkNUTS, state: State, names: list[str]) -> Iterator[float]:
+    """Centre and masses must not depend on where the trajectory begins."""
+    own = {n: np.asarray(state.point[n]) for n in names}
+    moved = {n: v + state.rng.normal(size=v.shape) for n, v in own.items()}
+    references = []
+    for point in (state.point | moved, state.point):
+        step.conditional.refresh(point)
+        step._prepare(point)
+        references.append(step.reference)
+    for there, here in zip(*references, strict=True):
+        yield float(np.max(np.abs(there - here) / (np.abs(here) + 1e-3)))
+
+
+def _one_step_misfits(step: NetworkNUTS, state: State, names: list[str]) -> Iterator[float]:
+    order, (centre, mass, _) = step.fused.order, step.reference
+    start = state.point | step.inward(state.point)
+    stacked = DictToArrayBijection.map({n: start[n] for n in names})
+
+    def slopes(q: np.ndarray) -> tuple[float, np.ndarray]:
+        whole = np.empty_like(q)
+        whole[order] = q
+        logp, gradient = step._logp_dlogp_func._pytensor_function(whole)
+        return float(logp), np.array(gradient)
+
+    q = stacked.data[order]
+    logp, gradient = slopes(q)
+    for turn in (TURN, -TURN):
+        p = state.rng.normal(size=len(q)) * np.sqrt(mass)
+        kicked = p + 0.5 * turn * (gradient[order] + mass * (q - centre))
+        new = centre + np.cos(turn) * (q - centre) + np.sin(turn) * kicked / mass
+        new_logp, new_gradient = slopes(new)
+        new_p = np.cos(turn) * kicked - np.sin(turn) * mass * (q - centre)
+        new_p += 0.5 * turn * (new_gradient[order] + mass * (new - centre))
+        before, after = 0.5 * np.sum(p**2 / mass), 0.5 * np.sum(new_p**2 / mass)
+        error = Change(after - new_logp - (before - logp), before + after)
+        # Forwards or backwards, and with no chance to stay.
+        always = Given([np.array([0.0 if turn > 0 else 1.0]), np.zeros(1)])
+        phase = Phase(stacked, p, p / mass, gradient, before - logp, logp, 0)
+        with (
+            standing_in(step, "rng", always),
+            standing_in(step, "max_treedepth", 1),
+            standing_in(step, "early_max_treedepth", 1),
+        ):
+            end = step._hamiltonian_step(phase, p, abs(turn)).end
+        yield float(np.abs(end.q.data[order] - new).max() / np.abs(new - q).max())
+        yield error.misfit(float(end.energy - phase.energy), 1e-3)
 
 
 def latent_hmc_misfits(step: LatentHMC, state: State) -> Iterator[tuple[str, float]]:

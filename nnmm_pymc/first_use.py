@@ -1,0 +1,70 @@
+"""What steps compile when they are first used, compiled by two processes at a time.
+
+Numba compiles one function at a time, for half a minute where nothing is cached. A second process
+takes the other half, and leaves it in the cache on disk, from which the first one reads it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from nnmm_pymc.steps.conditional import Point
+
+__all__ = ["use_steps"]
+
+#: Seconds to wait for the other process once this one has nothing left to do.
+PATIENCE = 60.0
+
+
+def use_steps(steps: Sequence[Any], point: Point, processes: int) -> None:
+    """Make each step once, so that all that it compiles is compiled.
+
+    Parameters
+    ----------
+    steps : sequence of PyMC steps
+        Their states change, as do the random numbers.
+    point : dict
+        Where they are made.
+    processes : int
+        More than one if another core is free.
+    """
+    # Steps of one kind, which compile the same, by one process.
+    steps = sorted(dict.fromkeys(steps), key=lambda step: type(step).__name__)
+    if processes > 1 and len(steps) > 1 and "fork" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("fork")
+        taken = context.Value("i", 0)
+        helper = context.Process(
+            target=_help, args=(_remaining(steps[::-1], taken), point), daemon=True
+        )
+        helper.start()
+        try:
+            for step in _remaining(steps, taken):
+                step.step(point)
+            helper.join(PATIENCE)
+        finally:
+            # Not SIGTERM, which a chain would only take note of.
+            helper.kill()
+    for step in steps:
+        step.step(point)
+
+
+def _remaining(steps: Sequence[Any], taken: Any) -> Iterator[Any]:
+    """Steps from one end, until all are taken from one end or the other."""
+    for step in steps:
+        with taken.get_lock():
+            if taken.value == len(steps):
+                return
+            taken.value += 1
+        yield step
+
+
+def _help(steps: Iterator[Any], point: Point) -> None:
+    # What goes wrong here goes wrong in the other process too, which says it.
+    with suppress(BaseException):
+        for step in steps:
+            step.step(point)
+    os._exit(0)
