@@ -2,8 +2,12 @@
 
     python benchmarks/calibration.py PRIOR NETWORK REPLICATES [seed]
 
-    PRIOR     RRBLUP BayesA BayesB BayesC BayesL BayesR Horseshoe, of the marker effects
+    PRIOR     RRBLUP GBLUP BayesA BayesB BayesC BayesL BayesR Horseshoe MarkerGroups, of the marker
+              effects; JointRRBLUP and JointBayesC with `traits`
     NETWORK   plain        traits ~ geno
+              binary       as `plain`, of traits with two categories
+              relatives    traits ~ geno + pedigree
+              traits       as `plain`, two traits with correlated residuals to an equation
               observed     traits ~ omics, omics ~ geno, all observed
               individuals  tanh, omics missing for a third of the individuals (NUTS)
               cells        identity, a third of the cells missing (exact draws)

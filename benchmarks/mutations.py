@@ -4,9 +4,9 @@
 
 A fault (`tests/all_faults.py`) must be found by `nnmm_pymc.check_conditionals`; those of what is
 done with a density, which no look at one density shows, by `nnmm_pymc.geweke` with at most 16,000
-draws: |z| > 5 for some moment of the step. Steps
-are assigned first: many a fault is noticed then (what a step reads is compared with the model's
-gradient) and mended by reading the gradient instead.
+draws: |z| > 5 for some moment of the step. Steps are assigned first: many a fault is noticed then
+(what a step reads is compared with the model's gradient) and mended by reading the gradient
+instead.
 """
 
 from __future__ import annotations

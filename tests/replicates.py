@@ -16,7 +16,7 @@ import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
 from arviz_stats.ecdf_utils import ecdf_pit
-from small_models import INTERCEPT, MARKERS, VARIANCE, WEIGHTS
+from small_models import INTERCEPT, JOINT, JOINT_SLAB, MARKERS, VARIANCE, WEIGHTS
 
 import nnmm_pymc as nn
 
@@ -25,11 +25,30 @@ INDIVIDUALS, N_MARKERS = 30, 8
 RANKS = 100
 IDS = [f"i{i}" for i in range(INDIVIDUALS)]
 NAMES = [f"m{j}" for j in range(N_MARKERS)]
+PRIORS = MARKERS | {
+    "GBLUP": nn.GBLUP(genetic_variance=nn.Prior("InverseGamma", alpha=4.0, beta=1.5)),
+    "MarkerGroups": nn.MarkerGroups(
+        {name: "ab"[j > 2] for j, name in enumerate(NAMES)},
+        {"a": MARKERS["BayesC"], "b": MARKERS["BayesC"]},
+    ),
+    "JointRRBLUP": nn.JointRRBLUP(covariance=JOINT_SLAB),
+    "JointBayesC": JOINT,
+}
+# Five founders; every other individual has two of those before it as parents.
+PEDIGREE = pd.DataFrame(
+    {
+        "individual": IDS,
+        "sire": [None if i < 5 else f"i{i * 7 % (i // 2)}" for i in range(INDIVIDUALS)],
+        "dam": [None if i < 5 else f"i{i // 2 + i * 5 % (i - i // 2)}" for i in range(INDIVIDUALS)],
+    }
+)
+WITHOUT_OMICS = ("plain", "traits", "relatives", "binary")
 ACTIVATIONS = {"individuals": "tanh", "partial": "tanh", "hmc": "sigmoid", "sequence": "tanh"}
 # A third of the individuals lack all omics in these, a third of the cells in "cells" and "direct".
 INCOMPLETE = ("individuals", "hmc", "partial", "function", "sequence")
 # Replicates of a fit: traits that share missing omics would not be independent.
-COLUMNS = {"plain": 100, "individuals": 15, "partial": 15, "hmc": 15, "function": 8, "sequence": 15}
+COLUMNS = dict.fromkeys(WITHOUT_OMICS, 100) | {"traits": 20, "function": 8}
+COLUMNS |= dict.fromkeys(("individuals", "partial", "hmc", "sequence"), 15)
 # Draws of the chain to one that is ranked, and in tuning.
 THIN, TUNE = {"plain": 25, "Horseshoe": 60} | dict.fromkeys(INCOMPLETE, 20) | {"hmc": 10}, 500
 
@@ -52,11 +71,38 @@ def ratio(z1: Any, z2: Any) -> Any:
 
 
 def build(prior: str, kind: str, geno: pd.DataFrame, tables: Tables) -> nn.Network:
-    common = {"Intercept": INTERCEPT, "residual_variance": VARIANCE}
-    genetic = {"geno": MARKERS[prior], **common}
     layers = [nn.Layer("geno", geno), *(nn.Layer(name, t) for name, t in tables.items())]
-    if kind == "plain":
-        return nn.Network(layers, [nn.Equation("pheno ~ 1 + geno", priors=genetic)])
+    if "omics" in tables:
+        return nn.Network(layers, through_omics(prior, kind, tables))
+    if kind == "relatives":
+        layers.append(nn.Layer("ped", nn.read_pedigree(PEDIGREE, monoecious=True)))
+    return nn.Network(layers, without_omics(prior, kind, list(tables["pheno"])))
+
+
+def without_omics(prior: str, kind: str, traits: list[str]) -> list[nn.Equation]:
+    genetic = {"geno": PRIORS[prior], "Intercept": INTERCEPT}
+    own = genetic | {"residual_variance": VARIANCE}
+    if kind == "traits":
+        correlated = {"residual_covariance": nn.HalfTCovariance(scale=[0.7, 1.0], df=4.0)}
+        return [
+            nn.Equation(
+                f"{first} + {second} ~ 1 + geno",
+                priors=genetic | correlated,
+                residual="correlated",
+            )
+            for first, second in zip(traits[::2], traits[1::2], strict=True)
+        ]
+    if kind == "relatives":
+        additive = {"ped": nn.Prior("InverseGamma", alpha=4.0, beta=1.5)}
+        return [nn.Equation("pheno ~ 1 + geno + ped", priors=own | additive)]
+    if kind == "binary":
+        return [nn.Equation("pheno ~ 1 + geno", priors=genetic, family="bernoulli")]
+    return [nn.Equation("pheno ~ 1 + geno", priors=own)]
+
+
+def through_omics(prior: str, kind: str, tables: Tables) -> list[nn.Equation]:
+    common = {"Intercept": INTERCEPT, "residual_variance": VARIANCE}
+    genetic = {"geno": PRIORS[prior], **common}
     omics, traits = tables["omics"], tables["pheno"]
     pairs = [(f"e{2 * r}", f"e{2 * r + 1}") for r in range(traits.shape[1])]
     if kind == "function":
@@ -65,38 +111,29 @@ def build(prior: str, kind: str, geno: pd.DataFrame, tables: Tables) -> nn.Netwo
             nn.Equation(f"{y} ~ 1 + {f}", priors={f: WEIGHTS, **common}, functions={"ratio": ratio})
             for y, f in calls.items()
         ]
-        return nn.Network(layers, [nn.Equation("omics ~ 1 + geno", priors=genetic), *ends])
+        return [nn.Equation("omics ~ 1 + geno", priors=genetic), *ends]
     term = f"{ACTIVATIONS[kind]}(omics)" if kind in ACTIVATIONS else "omics"
     priors = {term: WEIGHTS, **common}
     if kind == "sequence":
         own = {"omics": dict(zip(tables["second"], pairs, strict=True))}
         single = {"second": {y: [s] for y, s in zip(traits, tables["second"], strict=True)}}
-        return nn.Network(
-            layers,
-            [
-                nn.Equation("omics ~ 1 + geno", priors=genetic),
-                nn.Equation(f"second ~ 1 + {term}", priors=priors, connections=own),
-                nn.Equation(
-                    "pheno ~ 1 + second",
-                    priors={"second": WEIGHTS, **common},
-                    connections=single,
-                ),
-            ],
-        )
+        last = {"second": WEIGHTS, **common}
+        return [
+            nn.Equation("omics ~ 1 + geno", priors=genetic),
+            nn.Equation(f"second ~ 1 + {term}", priors=priors, connections=own),
+            nn.Equation("pheno ~ 1 + second", priors=last, connections=single),
+        ]
     connections = {"omics": dict(zip(traits, pairs, strict=True))}
     if kind == "direct":
-        priors["geno"] = MARKERS[prior]
+        priors["geno"] = PRIORS[prior]
     few = None
     if kind == "partial":
         few = {e: [NAMES[(k + j) % N_MARKERS] for j in range(3)] for k, e in enumerate(omics)}
     formula = f"pheno ~ 1 + {term}" + (" + geno" if kind == "direct" else "")
-    return nn.Network(
-        layers,
-        [
-            nn.Equation("omics ~ 1 + geno", priors=genetic, connections=few),
-            nn.Equation(formula, priors=priors, connections=connections),
-        ],
-    )
+    return [
+        nn.Equation("omics ~ 1 + geno", priors=genetic, connections=few),
+        nn.Equation(formula, priors=priors, connections=connections),
+    ]
 
 
 class Replicates:
@@ -107,11 +144,12 @@ class Replicates:
         self.rng = np.random.default_rng(seed)
         self.size = COLUMNS.get(kind, 20)
         self.columns: dict[str, list[str]] = {}
-        if kind != "plain":
+        if kind not in WITHOUT_OMICS:
             self.columns["omics"] = [f"e{k}" for k in range(2 * self.size)]
         if kind == "sequence":
             self.columns["second"] = [f"s{r}" for r in range(self.size)]
-        self.columns["pheno"] = [f"y{r}" for r in range(self.size)]
+        traits = 2 * self.size if kind == "traits" else self.size
+        self.columns["pheno"] = [f"y{r}" for r in range(traits)]
 
     def fit(self) -> dict[str, list[float]]:
         """Ranks of all parameters, as numbers between 0 and 1, by group of parameters."""
@@ -123,17 +161,24 @@ class Replicates:
         }
         # The layout: values are replaced by draws.
         blank = {layer: rng.normal(size=(INDIVIDUALS, len(c))) for layer, c in self.columns.items()}
+        if self.kind == "binary":
+            blank["pheno"] = (blank["pheno"] > 0.0).astype(float)
         model = build(self.prior, self.kind, geno, self.tables(blank, missing)).model
-        names = [v.name for v in [*model.free_RVs, *model.observed_RVs]]
+        names = [v.name for v in [*model.free_RVs, *model.observed_RVs, *model.deterministics]]
         names += [n for n in missing if n in model.named_vars and n not in names]
         drawn = pm.draw(
             [model[n] for n in names], random_seed=int(rng.integers(2**31)), mode="FAST_COMPILE"
         )
         truth = dict(zip(names, drawn, strict=True))
-        if self.kind == "function":
-            truth["pheno"] = np.column_stack([np.ravel(truth[y]) for y in self.columns["pheno"]])
+        if self.kind == "binary":
+            truth["pheno"] = truth["pheno_observed"].reshape(INDIVIDUALS, -1)
+        elif "pheno" not in truth:
+            ends = [n for n in names if set(n.split("+")) <= set(self.columns["pheno"])]
+            truth["pheno"] = np.column_stack([truth[n] for n in ends])
         network = build(self.prior, self.kind, geno, self.tables(truth, missing))
-        free = [v.name for v in model.free_RVs]
+        ranked = [v.name for v in model.free_RVs]
+        if self.prior == "GBLUP":  # whose effects are of eigenvectors
+            ranked[ranked.index("pheno_geno")] = "pheno_geno_value"
         thin = THIN.get(self.prior, THIN.get(self.kind, 10))
         result = network.fit(
             draws=RANKS * thin,
@@ -143,12 +188,12 @@ class Replicates:
             random_seed=int(rng.integers(2**31)),
             progressbar=False,
             quiet=True,
-            keep=free,
+            keep=ranked,
             **({"latent": "hmc"} if self.kind == "hmc" else {}),
         )
         posterior = result["posterior"].dataset
         found: dict[str, list[float]] = {}
-        for name in free:
+        for name in ranked:
             draws = posterior[name].to_numpy()[0, thin - 1 :: thin]
             for label, own, true in self.quantities(name, draws, truth[name], geno, missing):
                 found.setdefault(label, []).append(self.rank(own, true))
@@ -170,10 +215,13 @@ class Replicates:
     ) -> Iterator[tuple[str, np.ndarray, float]]:
         """One element of a variable for every replicate, its draws and its true value."""
         layer = next((c for c in self.columns if name.startswith(f"{c}_")), None)
-        if layer is None:  # of one trait, whose equation is its own
-            label = name.split("_", 1)[1].split("(")[0]
+        if layer is None:  # of an equation of its own
+            label = "pheno_" + name.split("_", 1)[1].split("(")[0]
             e = self.rng.integers(truth.size)
-            yield f"pheno_{label}", draws.reshape(len(draws), -1)[:, e], truth.ravel()[e]
+            own, true = draws.reshape(len(draws), -1)[:, e], truth.ravel()[e]
+            yield label, own, true
+            if name.endswith("_geno"):
+                yield f"{label} included", own != 0.0, true != 0.0
             return
         columns = self.columns[layer]
         each = len(columns) // self.size
@@ -183,6 +231,9 @@ class Replicates:
                 k = self.rng.choice(np.flatnonzero(of == r))
                 yield name, draws[:, k], truth[k]
             return
+        if name == f"{layer}_liability":
+            truth = truth.reshape(INDIVIDUALS, -1)
+            draws = draws.reshape(len(draws), *truth.shape)
         axis = next(a for a, length in enumerate(truth.shape) if length == len(columns))
         draws, truth = np.moveaxis(draws, axis + 1, 1), np.moveaxis(truth, axis, 0)
         for r in range(self.size):
