@@ -166,19 +166,11 @@ class Replicates:
         model = build(self.prior, self.kind, geno, self.tables(blank, missing)).model
         names = [v.name for v in [*model.free_RVs, *model.observed_RVs, *model.deterministics]]
         names += [n for n in missing if n in model.named_vars and n not in names]
-        drawn = pm.draw(
-            [model[n] for n in names], random_seed=int(rng.integers(2**31)), mode="FAST_COMPILE"
-        )
-        truth = dict(zip(names, drawn, strict=True))
-        if self.kind == "binary":
-            truth["pheno"] = truth["pheno_observed"].reshape(INDIVIDUALS, -1)
-        elif "pheno" not in truth:
-            ends = [n for n in names if set(n.split("+")) <= set(self.columns["pheno"])]
-            truth["pheno"] = np.column_stack([truth[n] for n in ends])
+        truth = self.truth(model, names)
         network = build(self.prior, self.kind, geno, self.tables(truth, missing))
         ranked = [v.name for v in model.free_RVs]
         if self.prior == "GBLUP":  # whose effects are of eigenvectors
-            ranked[ranked.index("pheno_geno")] = "pheno_geno_value"
+            ranked = [f"{n}_value" if n.endswith("_geno") else n for n in ranked]
         thin = THIN.get(self.prior, THIN.get(self.kind, 10))
         result = network.fit(
             draws=RANKS * thin,
@@ -198,6 +190,22 @@ class Replicates:
             for label, own, true in self.quantities(name, draws, truth[name], geno, missing):
                 found.setdefault(label, []).append(self.rank(own, true))
         return found
+
+    def truth(self, model: pm.Model, names: list[str]) -> dict[str, np.ndarray]:
+        """Values from the prior; again where a trait does not vary, which `Network` refuses.
+
+        What is chosen by the data alone leaves the ranks uniform.
+        """
+        seed = int(self.rng.integers(2**31))
+        drawn = pm.draw([model[n] for n in names], random_seed=seed, mode="FAST_COMPILE")
+        truth = dict(zip(names, drawn, strict=True))
+        if self.kind == "binary":
+            truth["pheno"] = truth["pheno_observed"].reshape(INDIVIDUALS, -1)
+        elif "pheno" not in truth:
+            ends = [n for n in names if set(n.split("+")) <= set(self.columns["pheno"])]
+            truth["pheno"] = np.column_stack([truth[n] for n in ends])
+        varies = np.ptp(truth["pheno"], axis=0) > 0.0
+        return truth if varies.all() else self.truth(model, names)
 
     def tables(self, values: dict[str, np.ndarray], missing: dict[str, np.ndarray]) -> Tables:
         frames = {
