@@ -34,6 +34,7 @@ def use_steps(steps: Sequence[Any], point: Point, processes: int) -> None:
     """
     # Steps of one kind, which compile the same, by one process.
     steps = sorted(dict.fromkeys(steps), key=lambda step: type(step).__name__)
+    made = 0
     if processes > 1 and len(steps) > 1 and "fork" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("fork")
         taken = context.Value("i", 0)
@@ -44,11 +45,13 @@ def use_steps(steps: Sequence[Any], point: Point, processes: int) -> None:
         try:
             for step in _remaining(steps, taken):
                 step.step(point)
+                made += 1
             helper.join(PATIENCE)
         finally:
             # Not SIGTERM, which a chain would only take note of.
             helper.kill()
-    for step in steps:
+    # What the helper compiled is read from the cache.
+    for step in steps[made:]:
         step.step(point)
 
 
