@@ -45,14 +45,16 @@ import nnmm_pymc as nn
 from nnmm_pymc.chains import ChainTask, run_chain
 from nnmm_pymc.kernels.genotypes import masked_gram
 from nnmm_pymc.kernels.markers import BLOCK
-from nnmm_pymc.kernels.packed import DIGITS, pack, packed_dot
+from nnmm_pymc.kernels.packed import DIGITS, NOT_PACKED, pack, packed_dot, packing_pays
+from nnmm_pymc.kernels.products import TILE
+from nnmm_pymc.kernels.vector import LANES, dot
 from nnmm_pymc.merit import merit_draws
 from nnmm_pymc.record import RecordPlan
 from nnmm_pymc.steps import assign_steps
 from nnmm_pymc.steps.markers import sweep_in_threads
 
 VARIANCE = 0.01
-_dot = packed_dot(4, 2)
+_packed_dot, _dot = packed_dot(4, 2), dot(4, 5)
 
 
 class Sweeps:
@@ -73,7 +75,7 @@ class Sweeps:
             r += ((value - value.mean()) / value.std()).astype(np.float32)
         self.masks = np.ones((1, n), np.float32)
         self.gram = masked_gram(self.dosages, self.centre, self.masks[0], BLOCK)[None]
-        self.packed = pack(self.dosages)
+        self.packed = pack(self.dosages) if packing_pays() else NOT_PACKED
         self.effects = np.zeros((p, n_responses))
         self.precision = np.ones(n_responses)
 
@@ -134,10 +136,19 @@ def cpu(run: Callable[[], Any], times: int = 5) -> float:
 
 
 @njit
-def _dots(x: Any, digits: Any, out: Any, times: int) -> None:
+def _packed_dots(x: Any, digits: Any, out: Any, times: int) -> None:
     place, stride = digits.ctypes.data, digits.strides[0]
     for _ in range(times):
-        _dot(x.ctypes.data, x.strides[0], place, stride, x.shape[1] // 64, out.ctypes.data)
+        _packed_dot(x.ctypes.data, x.strides[0], place, stride, x.shape[1] // 64, out.ctypes.data)
+
+
+@njit
+def _dots(x: Any, r: Any, out: Any, times: int) -> None:
+    place, stride = r.ctypes.data, r.strides[0]
+    for _ in range(times):
+        _dot(
+            x.ctypes.data, x.strides[0], place, stride, x.shape[1], out.ctypes.data, out.strides[0]
+        )
 
 
 @njit(fastmath=True)
@@ -150,14 +161,21 @@ def _read(dosages: Any) -> int:
 
 def limits(work: Sweeps) -> tuple[float, float]:
     """Seconds that reading the dosages once, and the multiply-adds of x'r, take at least."""
-    chunks, times = 8, 10_000
-    x, out = np.ones((4, 64 * chunks), np.uint8), np.zeros(8, np.int64)
-    digits = np.ones((2, 4 * chunks, DIGITS, 64), np.int8)
-    seconds = cpu(lambda: _dots(x, digits, out, times))
-    rate = times * 4 * 2 * 256 * chunks / seconds
+    times = 10_000
+    if work.packed is NOT_PACKED:
+        a, r = np.ones((4, TILE), np.float32), np.ones((5, TILE), np.float32)
+        sums = np.zeros((4, 5, LANES), np.float32)
+        seconds, products = cpu(lambda: _dots(a, r, sums, times)), 4 * 5 * TILE
+        read = work.dosages
+    else:
+        x, out = np.ones((4, 64 * 8), np.uint8), np.zeros(8, np.int64)
+        digits = np.ones((2, 4 * 8, DIGITS, 64), np.int8)
+        seconds, products = cpu(lambda: _packed_dots(x, digits, out, times)), 4 * 2 * 256 * 8
+        read = work.packed.dosages
+    rate = times * products / seconds
     # A sparse sweep takes all products but few updates; a dense one twice as many.
     passes = 1 + (work.inclusion > 0.5)
-    return cpu(lambda: _read(work.packed.dosages)), passes * work.n * work.p * work.k / rate
+    return cpu(lambda: _read(read)), passes * work.n * work.p * work.k / rate
 
 
 def run_sweep() -> None:

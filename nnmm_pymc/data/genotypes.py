@@ -14,7 +14,7 @@ from nnmm_pymc.data.names import clean_names, some
 from nnmm_pymc.data.quality import MISSING, GenotypeReport
 from nnmm_pymc.data.scratch import empty, taken_columns, taken_rows
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.kernels.packed import Packed, pack
+from nnmm_pymc.kernels.packed import NOT_PACKED, Packed, pack, packing_pays
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,7 +92,9 @@ class Genotypes:
 
     @cached_property
     def packed(self) -> Packed:
-        """The dosages again with four in a byte, for the sweep."""
+        """Dosages with four in a byte, for the sweep; `NOT_PACKED` where bytes are faster."""
+        if not packing_pays():
+            return NOT_PACKED
         return pack(self.dosages, partial(empty, scratch=self.scratch))
 
     def has_calls(self, individuals: pd.Index) -> np.ndarray:

@@ -4,7 +4,8 @@ Four dosages share a byte, so a pass over the genotypes reads a quarter of the b
 turned into 24 bits of fixed point, relative to the largest of its response, and split into three
 signed digits of 8 bits; the instruction VPDPBUSD then multiplies and adds 64 dosages and digits at
 once. The sums are exact and do not depend on their order; what is rounded is the residual, to
-2^-24 of the largest, as in float32.
+2^-24 of the largest, as in float32. Processors without the instruction get the same sums, but
+slower than from bytes (`packing_pays`).
 
 Position ``256 c + 64 q + b`` stands in byte ``64 c + b`` of a row, bits 2q and 2q + 1.
 """
@@ -15,16 +16,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.extending import intrinsic
+from numba.core.registry import cpu_target
 
 from nnmm_pymc.kernels.jit import kernel, part
 from nnmm_pymc.kernels.llvm import declare, load_vector, loop, pointer, splat
 
-__all__ = ["CHUNK", "DIGITS", "NOT_PACKED", "Packed", "pack", "packed_dot", "split"]
+__all__ = [
+    "CHUNK",
+    "DIGITS",
+    "NOT_PACKED",
+    "Packed",
+    "pack",
+    "packed_dot",
+    "packing_pays",
+    "split",
+]
 
 #: Individuals whose dosages fill one vector of bytes.
 CHUNK = 256
@@ -67,15 +77,19 @@ class Packed:
 NOT_PACKED = Packed(np.zeros((0, 0), np.uint8), np.zeros(1, np.int64), np.zeros(0, np.int32))
 
 
+def packing_pays() -> bool:
+    """Whether the processor that numba compiles for has VPDPBUSD for vectors of 64 bytes."""
+    features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+    return {"+avx512vnni", "+avx512bw"} <= set(features)
+
+
 def pack(dosages: np.ndarray, empty: Callable[..., np.ndarray] = np.zeros) -> Packed:
     """Packed dosages of a (p, n) array, in arrays made by ``empty(shape, dtype)``.
 
-    They are `NOT_PACKED` where that does not pay: dosages are no whole numbers up to 3, more than a
-    tenth of the calls is missing, or the processor lacks the instruction.
+    They are `NOT_PACKED` where dosages are no whole numbers up to 3, or more than a tenth of the
+    calls is missing.
     """
-    features = llvm.get_host_cpu_features()
-    able = features.get("avx512vnni", False) and features.get("avx512bw", False)
-    if not able or dosages.dtype != np.int8 or dosages.max(initial=0) > 3:
+    if dosages.dtype != np.int8 or dosages.max(initial=0) > 3:
         return NOT_PACKED
     counts = _count_missing(dosages)
     if counts.sum() > MOST_MISSING * dosages.size:
@@ -200,6 +214,21 @@ def split(residual, digits):
     return np.float64(largest) / _LARGEST, _split(r, scale, parts, digits.ctypes.data)
 
 
+def _add_products(builder: Any, total: Any, dosages: Any, digits: Any) -> Any:
+    """Add to each word the products of its four bytes, unsigned dosages times signed digits."""
+    if packing_pays():
+        name = "llvm.x86.avx512.vpdpbusd.512"
+        function = declare(builder, name, _WORDS, [_WORDS] * 3)
+        return builder.call(function, [total, dosages, digits])
+    for b in range(4):
+        dosage = builder.lshr(dosages, _constant(_WORDS, 8 * b))
+        dosage = builder.and_(dosage, _constant(_WORDS, 0xFF))
+        digit = builder.shl(digits, _constant(_WORDS, 24 - 8 * b))
+        digit = builder.ashr(digit, _constant(_WORDS, 24))
+        total = builder.add(total, builder.mul(dosage, digit))
+    return total
+
+
 def packed_dot(markers: int, responses: int) -> Any:
     """``dot(x, x_stride, digits, stride, chunks, out)``: sums of dosages times digits.
 
@@ -211,8 +240,6 @@ def packed_dot(markers: int, responses: int) -> Any:
         def codegen(context, builder, signature, arguments):
             x, x_stride, digits, stride, chunks, out = arguments
             word = x.type
-            name = "llvm.x86.avx512.vpdpbusd.512"
-            multiply = declare(builder, name, _WORDS, [_WORDS] * 3)
             rows = [builder.add(x, builder.mul(x_stride, word(m))) for m in range(markers)]
             columns = [builder.add(digits, builder.mul(stride, word(k))) for k in range(responses)]
 
@@ -229,7 +256,7 @@ def packed_dot(markers: int, responses: int) -> Any:
                             digit = _load(builder, column, offset, _WORDS)
                             for m, dosage in enumerate(dosages):
                                 s = (m * responses + k) * DIGITS + d
-                                sums[s] = builder.call(multiply, [sums[s], dosage, digit])
+                                sums[s] = _add_products(builder, sums[s], dosage, digit)
                 return sums
 
             n_sums = markers * responses * DIGITS
