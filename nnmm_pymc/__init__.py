@@ -21,9 +21,6 @@ from nnmm_pymc.alphabet import BayesC as BayesC
 from nnmm_pymc.alphabet import BayesL as BayesL
 from nnmm_pymc.alphabet import BayesR as BayesR
 from nnmm_pymc.alphabet import Horseshoe as Horseshoe
-from nnmm_pymc.alphabet import JointBayesC as JointBayesC
-from nnmm_pymc.alphabet import JointRRBLUP as JointRRBLUP
-from nnmm_pymc.alphabet import MarkerGroups as MarkerGroups
 from nnmm_pymc.checks import check_conditionals as check_conditionals
 from nnmm_pymc.checks import geweke as geweke
 from nnmm_pymc.covariance import HalfTCovariance as HalfTCovariance
@@ -51,6 +48,8 @@ from nnmm_pymc.io import read_table as read_table
 from nnmm_pymc.io.pedigrees import read_pedigree as read_pedigree
 from nnmm_pymc.io.records import read_records as read_records
 from nnmm_pymc.joint_effects import JointMarkerEffects as JointMarkerEffects
+from nnmm_pymc.joint_priors import JointBayesC as JointBayesC
+from nnmm_pymc.joint_priors import JointRRBLUP as JointRRBLUP
 from nnmm_pymc.joint_random_effects import JointRandomEffects as JointRandomEffects
 from nnmm_pymc.level_effects import level_effects as level_effects
 from nnmm_pymc.log_density import with_log_densities as with_log_densities
@@ -60,6 +59,7 @@ from nnmm_pymc.network import Layer as Layer
 from nnmm_pymc.network import Network as Network
 from nnmm_pymc.network import predict_network as predict_network
 from nnmm_pymc.prior_check import implied_prior as implied_prior
+from nnmm_pymc.prior_groups import MarkerGroups as MarkerGroups
 from nnmm_pymc.priors import Prior as Prior
 from nnmm_pymc.random_effects import RandomEffects as RandomEffects
 from nnmm_pymc.random_effects import level_value as level_value

@@ -6,7 +6,7 @@ gets. `None` asks for a default that is derived from the data when the model is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -24,9 +24,6 @@ __all__ = [
     "BayesL",
     "BayesR",
     "Horseshoe",
-    "JointBayesC",
-    "JointRRBLUP",
-    "MarkerGroups",
     "MarkerPrior",
 ]
 
@@ -318,108 +315,3 @@ class Horseshoe(MarkerPrior):
     classes: bool = field(default=False, init=False)
     n_causal: float | None = None
     global_scale: Any = None
-
-
-@dataclass(frozen=True, repr=False)
-class JointPrior(MarkerPrior):
-    """Priors of the effects of a marker on several traits together: `JointMarkerEffects`.
-
-    Parameters
-    ----------
-    covariance : matrix, HalfTCovariance or callable, optional
-        Of the effects of one marker on all traits. By default ``HalfTCovariance(df=2)``, of which
-        the scales squared are the marker variances of `MarkerPrior`: weak and proper for any number
-        of traits.
-    """
-
-    inclusion: Any = field(default=None, init=False)
-    slab_variance: Any = field(default=None, init=False)
-    classes: bool = field(default=False, init=False)
-    covariance: Any = None
-
-
-@dataclass(frozen=True, repr=False)
-class JointRRBLUP(JointPrior):
-    r"""Ridge regression of several traits: every marker has an effect on each, and these correlate.
-
-    .. math:: b_j \sim N(0, G)
-
-    Parameters
-    ----------
-    covariance
-        G, as in `JointPrior`.
-
-    References
-    ----------
-    Calus, Veerkamp (2011) Genet Sel Evol 43:26.
-    """
-
-
-@dataclass(frozen=True, repr=False)
-class JointBayesC(JointPrior):
-    r"""Selection of markers for several traits: a pattern says which of them a marker reaches.
-
-    .. math:: P(d_j = d) = \Pi_d, \quad b_{jS} | d \sim N(0, G_{SS})
-
-    for the traits S of pattern d; effects on other traits are zero.
-
-    Parameters
-    ----------
-    pattern_probabilities : array, Prior or callable, optional
-        :math:`\Pi` in the order of the patterns; ``Prior("Dirichlet", a=[1, 1, ...])`` by default.
-    patterns : array of 0 and 1, optional
-        A row for each pattern, a column for each trait. All :math:`2^T` by default, the first none
-        and the last all; with more than 6 traits they must be given, such as none and all.
-    trait_inclusion : number, Prior or callable, optional
-        Instead of `pattern_probabilities`: inclusion probabilities of the traits, of which
-        :math:`\Pi` is the product. The default, ``Prior("Beta", alpha=1, beta=1)``, for 5 and 6
-        traits.
-    covariance
-        G, as in `JointPrior`.
-
-    References
-    ----------
-    Cheng, Kizilkaya, Zeng, Garrick, Fernando (2018) Genetics 209:89; Jia, Jannink (2012) Genetics
-    192:1513.
-    """
-
-    pattern_probabilities: Any = None
-    patterns: Any = None
-    trait_inclusion: Any = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.trait_inclusion is not None and (
-            self.pattern_probabilities is not None or self.patterns is not None
-        ):
-            raise InputError(
-                "JointBayesC: trait_inclusion stands for all patterns and their probabilities; "
-                "give one or the other."
-            )
-
-
-@dataclass(frozen=True)
-class MarkerGroups:
-    """Priors by group of markers: chromosomes, annotation classes, chips.
-
-    Parameters
-    ----------
-    groups : str or mapping from marker to group
-        Name of a column of the marker table (``"chromosome"``), or a dict or Series; every marker
-        needs a group.
-    priors : MarkerPrior or mapping from group to MarkerPrior
-        One prior, of which every group gets hyper-parameters of its own; or one for each group,
-        ``"*"`` standing for all that are not named.
-
-    Examples
-    --------
-    >>> MarkerGroups("chromosome", BayesC())
-    MarkerGroups('chromosome', BayesC(inclusion=Prior("Beta", alpha=1, beta=1)))
-    """
-
-    groups: str | Mapping[Any, Any]
-    priors: MarkerPrior | Mapping[Any, MarkerPrior]
-
-    def __repr__(self) -> str:
-        shown = repr(self.groups) if isinstance(self.groups, str) else f"<{len(self.groups)}>"
-        return f"MarkerGroups({shown}, {self.priors!r})"

@@ -19,7 +19,7 @@ import pytensor
 import pytensor.tensor as pt
 
 from nnmm_pymc.activations import pytensor_activation
-from nnmm_pymc.alphabet import GBLUP, JointPrior
+from nnmm_pymc.alphabet import GBLUP
 from nnmm_pymc.data import Genotypes
 from nnmm_pymc.data.weighted import scaled_rows
 from nnmm_pymc.distributions import MarkerEffects, genetic_value
@@ -27,6 +27,7 @@ from nnmm_pymc.edges import FunctionEdge, MarkerEdge, Node, ParentEdge, RandomEd
 from nnmm_pymc.effects import create_effects, create_joint_effects, create_smooth_effects
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import SHAPES
+from nnmm_pymc.joint_priors import JointPrior
 from nnmm_pymc.joint_random_effects import JointRandomEffects
 from nnmm_pymc.likelihood import add_likelihood
 from nnmm_pymc.node_priors import (

@@ -194,8 +194,8 @@ def fit_command(
 ) -> None:
     """Fit a network to files and write its result and tables."""
     files = named_files("--connections", connections)
-    given = {"geno": genotypes, "ped": pedigree, "omics": omics, "h": single_step}
-    taken = ("connections", "pheno", *(name for name, file in given.items() if file))
+    usual = {"geno": genotypes, "ped": pedigree, "omics": omics, "h": single_step}
+    taken = ("connections", "pheno", *(name for name, file in usual.items() if file))
     own_layers = named_files("--layer", layer, taken)
     read = [phenotypes, genotypes, pedigree, omics, *files.values(), *own_layers.values()]
     check_run(out, read, overwrite)
@@ -288,9 +288,9 @@ def predict_command(
     if genotypes is not None:
         new = read_genotypes(genotypes, transposed=transposed, drop_constant=False)
     known = None if omics is None else read_table(omics, transposed=transposed)
-    given = None if covariates is None else read_table(covariates, id_column=id_column)
-    said = overlap(result, new, known, given)
-    write_csv(predict_network(result, new, known, given), out)
+    table = None if covariates is None else read_table(covariates, id_column=id_column)
+    said = overlap(result, new, known, table)
+    write_csv(predict_network(result, new, known, table), out)
     print(f"{said}\nPredictions: {out}" if said else f"Predictions: {out}")
 
 
@@ -316,10 +316,10 @@ def _pair(bounds: str | None, family: str | None) -> tuple[str, str] | None:
     return (columns[0], columns[1]) if columns else None
 
 
-def _check_needs(option: str, given: Path | None, others: Mapping[str, Any]) -> None:
+def _check_needs(option: str, file: Path | None, others: Mapping[str, Any]) -> None:
     """Refuse options that are about a file that is not given."""
     for other, value in others.items():
-        if value and given is None:
+        if value and file is None:
             raise InputError(f"{other} is about {option}; give --{option} too.")
 
 

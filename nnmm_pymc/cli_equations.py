@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nnmm_pymc.alphabet import JointPrior, MarkerPrior
+from nnmm_pymc.alphabet import MarkerPrior
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import ACTIVATIONS, FAMILIES, Equation
+from nnmm_pymc.joint_priors import JointPrior
 from nnmm_pymc.model_file import MARKER_PRIORS
 from nnmm_pymc.registry import NetworkDescription
 

@@ -16,29 +16,25 @@ from nnmm_pymc.alphabet import (
     BayesL,
     BayesR,
     Horseshoe,
-    JointBayesC,
-    JointPrior,
-    MarkerGroups,
     MarkerPrior,
 )
 from nnmm_pymc.errors import InputError
+from nnmm_pymc.joint_priors import JointBayesC, JointPrior, pattern_matrix
+from nnmm_pymc.prior_groups import (
+    MarkerGroups,
+    column_groups,
+    group_index,
+    group_label,
+    group_priors,
+)
 from nnmm_pymc.priors import CovariancePrior, Prior
 
-__all__ = [
-    "EffectData",
-    "column_groups",
-    "complete",
-    "complete_covariance",
-    "group_index",
-    "group_priors",
-    "pattern_matrix",
-    "variance_prior",
-]
+__all__ = ["EffectData", "complete", "complete_covariance", "variance_prior"]
 
 #: Degrees of freedom of the scaled inverse chi-square priors of variances.
 VARIANCE_DF = 5.0
-#: Traits up to which every pattern has a probability of its own, and up to which all are allowed.
-FREE_PATTERNS, MOST_PATTERNS = 4, 6
+#: Traits up to which every pattern has a probability of its own.
+FREE_PATTERNS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,34 +227,6 @@ def complete_covariance(prior: Any, variance: np.ndarray) -> Any:
     return given
 
 
-def pattern_matrix(prior: JointBayesC, n_traits: int) -> np.ndarray:
-    """Patterns of a prior, (D, T) bool: those given, or all 2^T, none first.
-
-    Raises
-    ------
-    InputError
-        There are too many, or they are not what patterns are.
-    """
-    if prior.patterns is None and n_traits > MOST_PATTERNS:
-        raise InputError(
-            f"JointBayesC: {n_traits} traits have too many patterns to look at all; give those "
-            "that may be, such as patterns=[[0] * T, [1] * T]."
-        )
-    if prior.patterns is None:
-        return (np.arange(2**n_traits)[:, None] >> np.arange(n_traits)) % 2 == 1
-    patterns = np.asarray(prior.patterns, float)
-    if patterns.ndim != 2 or patterns.shape[1] != n_traits or not np.isin(patterns, (0, 1)).all():
-        raise InputError(
-            f"JointBayesC: patterns must be rows of 0 and 1, one column for each of the {n_traits} "
-            "traits."
-        )
-    if not patterns.any(axis=0).all() or len(np.unique(patterns, axis=0)) < len(patterns):
-        raise InputError(
-            "JointBayesC: patterns must all be different, and each trait in one of them at least."
-        )
-    return patterns > 0.5
-
-
 def _complete_patterns(prior: JointBayesC, patterns: np.ndarray) -> JointBayesC:
     if prior.pattern_probabilities is not None or prior.trait_inclusion is not None:
         return prior
@@ -289,13 +257,13 @@ def _prior_shares(prior: JointBayesC, patterns: np.ndarray) -> np.ndarray:
 @complete.register(Mapping)
 def _(prior: Mapping, data: EffectData) -> dict[Any, Any]:
     groups = column_groups(prior, data.columns, "marker effects")
-    keys = {label: key for key in prior for label in [_label(key)]}
+    keys = {label: key for key in prior for label in [group_label(key)]}
     return {keys[label]: complete(p, data.take(columns=columns)) for label, columns, p in groups}
 
 
 @complete.register(MarkerGroups)
 def _(prior: MarkerGroups, data: EffectData) -> MarkerGroups:
-    labels, group = group_index(prior, data, "marker effects")
+    labels, group = group_index(prior, data.markers, data.info, "marker effects")
     if isinstance(prior.priors, MarkerPrior):
         return replace(prior, priors=complete(prior.priors, data))
     groups = group_priors(prior, labels, group, "marker effects")
@@ -313,95 +281,3 @@ def _prior_mean(inclusion: Any) -> float:
         if isinstance(a, int | float) and isinstance(b, int | float):
             return a / (a + b)
     return 0.5
-
-
-def _label(key: Any) -> str:
-    """Name of the hyper-parameters of a key of a mapping of priors."""
-    if key == "*":
-        return "rest"
-    return "_".join(map(str, key)) if isinstance(key, tuple) else str(key)
-
-
-def column_groups(
-    priors: Mapping[Any, Any], columns: tuple[str, ...], name: str
-) -> list[tuple[str, np.ndarray, Any]]:
-    """Label, positions and prior of each group of columns of a mapping.
-
-    Keys are a column, a tuple of columns, or ``"*"`` for all that are not named.
-    """
-    position = {column: k for k, column in enumerate(columns)}
-    taken: dict[str, Any] = {}
-    groups = []
-    for key, prior in priors.items():
-        if key == "*":
-            continue
-        names = key if isinstance(key, tuple) else (key,)
-        for column in names:
-            if column not in position:
-                raise InputError(
-                    f"The priors of {name} name {column!r}, which is no column of the equation's "
-                    f"left side ({', '.join(columns[:5])}{', ...' if len(columns) > 5 else ''})."
-                )
-            if column in taken:
-                raise InputError(f"The priors of {name} name {column!r} twice.")
-            taken[column] = key
-        groups.append((_label(key), np.array([position[c] for c in names]), prior))
-    rest = [c for c in columns if c not in taken]
-    if rest and "*" not in priors:
-        raise InputError(
-            f"The priors of {name} leave out column {rest[0]!r}; name it, or give '*' for the rest."
-        )
-    if rest:
-        groups.append(("rest", np.array([position[c] for c in rest]), priors["*"]))
-    return groups
-
-
-def group_index(prior: MarkerGroups, data: EffectData, name: str) -> tuple[list[str], np.ndarray]:
-    """Labels of the groups of markers, and the group of each marker."""
-    markers = pd.Index(data.markers)
-    if isinstance(prior.groups, str):
-        if data.info is None or prior.groups not in data.info.columns:
-            known = "none" if data.info is None else ", ".join(data.info.columns)
-            raise InputError(
-                f"The priors of {name} are by {prior.groups!r}, which is no column of the marker "
-                f"table (columns: {known}); give a mapping from markers to groups instead."
-            )
-        found = data.info[prior.groups].reindex(markers)
-    else:
-        found = pd.Series(dict(prior.groups), dtype=object).reindex(markers)
-    lacking = markers[found.isna().to_numpy()]
-    if len(lacking):
-        raise InputError(
-            f"The priors of {name}: {len(lacking)} markers have no group, the first {lacking[0]!r}."
-        )
-    codes, labels = pd.factorize(found.astype(str))
-    return [str(label) for label in labels], np.asarray(codes)
-
-
-def group_priors(
-    prior: MarkerGroups, labels: list[str], group: np.ndarray, name: str
-) -> list[tuple[str, np.ndarray, Any]]:
-    """Label, positions and prior of each group of markers that a mapping names."""
-    assert isinstance(prior.priors, Mapping)
-    named = {str(key): value for key, value in prior.priors.items() if key != "*"}
-    unknown = sorted(set(named) - set(labels) - {"rest"})
-    if unknown:
-        raise InputError(
-            f"The priors of {name} name group {unknown[0]!r}, which no marker is in "
-            f"({', '.join(labels[:10])})."
-        )
-    rest = [label for label in labels if label not in named]
-    if rest and "*" not in prior.priors and "rest" not in named:
-        raise InputError(
-            f"The priors of {name} leave out group {rest[0]!r}; name it, or give '*' for the rest."
-        )
-    groups = [
-        (label, np.flatnonzero(group == labels.index(label)), value)
-        for label, value in named.items()
-        if label != "rest"
-    ]
-    if rest:
-        codes = [labels.index(label) for label in rest]
-        value = prior.priors["*"] if "*" in prior.priors else named["rest"]
-        groups.append(("rest", np.flatnonzero(np.isin(group, codes)), value))
-    return groups

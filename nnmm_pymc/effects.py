@@ -17,21 +17,14 @@ from nnmm_pymc.alphabet import (
     BayesL,
     BayesR,
     Horseshoe,
-    JointBayesC,
-    JointPrior,
-    MarkerGroups,
     MarkerPrior,
 )
-from nnmm_pymc.defaults import (
-    EffectData,
-    column_groups,
-    group_index,
-    group_priors,
-    pattern_matrix,
-)
+from nnmm_pymc.defaults import EffectData
 from nnmm_pymc.distributions import MarkerEffects
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.joint_effects import JointMarkerEffects
+from nnmm_pymc.joint_priors import JointBayesC, JointPrior, pattern_matrix
+from nnmm_pymc.prior_groups import MarkerGroups, column_groups, group_index, group_priors
 from nnmm_pymc.priors import Prior
 from nnmm_pymc.variables import create, create_covariance
 
@@ -291,7 +284,7 @@ def _(prior: Mapping, scope: _Scope) -> tuple[Any, Any]:
 
 @_parameters.register(MarkerGroups)
 def _(prior: MarkerGroups, scope: _Scope) -> tuple[Any, Any]:
-    labels, group = group_index(prior, scope.data, scope.name)
+    labels, group = group_index(prior, scope.data.markers, scope.data.info, scope.name)
     if isinstance(prior.priors, MarkerPrior):
         dim = f"{scope.name}_group"
         pm.modelcontext(None).add_coord(dim, labels)

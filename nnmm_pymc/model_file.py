@@ -17,12 +17,14 @@ import numpy as np
 import pymc as pm
 
 from nnmm_pymc import activations, alphabet
-from nnmm_pymc.alphabet import MarkerGroups, MarkerPrior
+from nnmm_pymc.alphabet import MarkerPrior
 from nnmm_pymc.data import LatentNodes, latent
 from nnmm_pymc.data.names import short
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import Equation
+from nnmm_pymc.joint_priors import JointBayesC, JointRRBLUP
 from nnmm_pymc.model_formula import check_formula
+from nnmm_pymc.prior_groups import MarkerGroups
 from nnmm_pymc.priors import CovariancePrior, Prior
 
 if TYPE_CHECKING:
@@ -33,11 +35,8 @@ __all__ = ["MARKER_PRIORS", "read_model", "write_model"]
 FILE_KEYS = ("name", "summary", "references", "latent", "partial", "kinships", "equation")
 EQUATION_KEYS = ("formula", "priors", "family", "weights", "bounds", "residual")
 #: Priors of marker effects by the name that a file calls them.
-MARKER_PRIORS = {
-    name: value
-    for name in alphabet.__all__
-    if inspect.isclass(value := getattr(alphabet, name)) and issubclass(value, MarkerPrior)
-}
+MARKER_PRIORS = {name: getattr(alphabet, name) for name in alphabet.__all__}
+MARKER_PRIORS |= {"JointBayesC": JointBayesC, "JointRRBLUP": JointRRBLUP}
 COVARIANCE_PRIORS = {"HalfTCovariance": CovariancePrior}
 
 

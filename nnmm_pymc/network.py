@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from nnmm_pymc.alphabet import MarkerGroups, MarkerPrior
+from nnmm_pymc.alphabet import MarkerPrior
 from nnmm_pymc.build import build_model
 from nnmm_pymc.data import Alignment, Genotypes, LatentNodes, Table, align
 from nnmm_pymc.data.pedigree import Pedigree
@@ -26,6 +26,7 @@ from nnmm_pymc.io.records import read_records
 from nnmm_pymc.node_priors import node_priors
 from nnmm_pymc.nodes import Node, resolve
 from nnmm_pymc.prediction import predict_network
+from nnmm_pymc.prior_groups import MarkerGroups
 from nnmm_pymc.priors import Prior
 
 if TYPE_CHECKING:

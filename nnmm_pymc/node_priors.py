@@ -10,7 +10,7 @@ import pymc as pm
 from scipy.special import ndtri
 
 from nnmm_pymc.activations import NUMPY_ACTIVATIONS
-from nnmm_pymc.alphabet import RRBLUP, MarkerGroups, MarkerPrior
+from nnmm_pymc.alphabet import RRBLUP, MarkerPrior
 from nnmm_pymc.data import MISSING, Genotypes
 from nnmm_pymc.defaults import EffectData, complete, complete_covariance, variance_prior
 from nnmm_pymc.edges import FunctionEdge, MarkerEdge, Node, ParentEdge, RandomEdge, node_called
@@ -18,6 +18,7 @@ from nnmm_pymc.errors import InputError
 from nnmm_pymc.families import COUNTS, THRESHOLD, liability_scale
 from nnmm_pymc.formula import SHAPES
 from nnmm_pymc.functions import NodeFunction
+from nnmm_pymc.prior_groups import MarkerGroups
 from nnmm_pymc.priors import CovariancePrior, Prior
 
 __all__ = [

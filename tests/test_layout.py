@@ -7,6 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "nnmm_pymc"
 NO_PYMC = ["priors.py", "alphabet.py", "defaults.py", "formula.py", "activations.py", "errors.py"]
+NO_PYMC += ["joint_priors.py", "prior_groups.py"]
 NO_PYMC += ["connections.py", "covariates.py", "edges.py", "grouping.py", "nodes.py"]
 NO_PYMC += [
     "families.py",
@@ -29,7 +30,9 @@ ALLOWED = {
     "io": {"errors", "data", "edge_table", "free_memory"},
     "simulation": {"errors", "activations"},
     "alphabet": {"errors", "priors"},
-    "defaults": {"alphabet", "errors", "priors"},
+    "joint_priors": {"alphabet", "errors"},
+    "prior_groups": {"alphabet", "errors"},
+    "defaults": {"alphabet", "errors", "joint_priors", "prior_groups", "priors"},
     "opaque": set(),
     "covariance": {"priors"},
     "joint_effects": {"errors"},
@@ -89,6 +92,7 @@ ALLOWED = {
         "families",
         "formula",
         "functions",
+        "prior_groups",
         "priors",
     },
     "effects": {
@@ -97,6 +101,8 @@ ALLOWED = {
         "distributions",
         "errors",
         "joint_effects",
+        "joint_priors",
+        "prior_groups",
         "priors",
         "variables",
     },
@@ -109,6 +115,7 @@ ALLOWED = {
         "effects",
         "errors",
         "formula",
+        "joint_priors",
         "joint_random_effects",
         "likelihood",
         "node_priors",

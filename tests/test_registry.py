@@ -19,13 +19,13 @@ from nnmm_pymc.alphabet import (
     BayesL,
     BayesR,
     Horseshoe,
-    MarkerGroups,
     MarkerPrior,
 )
 from nnmm_pymc.data import latent
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.formula import Equation
 from nnmm_pymc.network import Layer, Network
+from nnmm_pymc.prior_groups import MarkerGroups
 from nnmm_pymc.priors import Prior
 from nnmm_pymc.registry import NetworkDescription, list_models, load_model, save_model
 
