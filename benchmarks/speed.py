@@ -46,7 +46,7 @@ from nnmm_pymc.chains import ChainTask, run_chain
 from nnmm_pymc.kernels.genotypes import masked_gram
 from nnmm_pymc.kernels.markers import BLOCK
 from nnmm_pymc.kernels.packed import DIGITS, NOT_PACKED, pack, packed_dot, packing_pays
-from nnmm_pymc.kernels.products import TILE
+from nnmm_pymc.kernels.products import MARKERS, PAIR, RESPONSES, TILE
 from nnmm_pymc.kernels.vector import LANES, dot
 from nnmm_pymc.merit import merit_draws
 from nnmm_pymc.record import RecordPlan
@@ -54,7 +54,7 @@ from nnmm_pymc.steps import assign_steps
 from nnmm_pymc.steps.markers import sweep_in_threads
 
 VARIANCE = 0.01
-_packed_dot, _dot = packed_dot(4, 2), dot(4, 5)
+_packed_dot, _dot = packed_dot(4, PAIR), dot(MARKERS, RESPONSES)
 
 
 class Sweeps:
@@ -163,14 +163,14 @@ def limits(work: Sweeps) -> tuple[float, float]:
     """Seconds that reading the dosages once, and the multiply-adds of x'r, take at least."""
     times = 10_000
     if work.packed is NOT_PACKED:
-        a, r = np.ones((4, TILE), np.float32), np.ones((5, TILE), np.float32)
-        sums = np.zeros((4, 5, LANES), np.float32)
-        seconds, products = cpu(lambda: _dots(a, r, sums, times)), 4 * 5 * TILE
+        shapes = (MARKERS, TILE), (RESPONSES, TILE), (MARKERS, RESPONSES, LANES)
+        a, r, sums = (np.ones(shape, np.float32) for shape in shapes)
+        seconds, products = cpu(lambda: _dots(a, r, sums, times)), MARKERS * RESPONSES * TILE
         read = work.dosages
     else:
-        x, out = np.ones((4, 64 * 8), np.uint8), np.zeros(8, np.int64)
-        digits = np.ones((2, 4 * 8, DIGITS, 64), np.int8)
-        seconds, products = cpu(lambda: _packed_dots(x, digits, out, times)), 4 * 2 * 256 * 8
+        x, out = np.ones((4, 64 * 8), np.uint8), np.zeros(4 * PAIR, np.int64)
+        digits = np.ones((PAIR, 4 * 8, DIGITS, 64), np.int8)
+        seconds, products = cpu(lambda: _packed_dots(x, digits, out, times)), 4 * PAIR * 256 * 8
         read = work.packed.dosages
     rate = times * products / seconds
     # A sparse sweep takes all products but few updates; a dense one twice as many.

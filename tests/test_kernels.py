@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import kstest
 
 from nnmm_pymc.kernels.genotypes import TILE, genetic_values, marker_products, masked_gram
+from nnmm_pymc.kernels.llvm import processor_has
 from nnmm_pymc.kernels.markers import BLOCK, sweep
 from nnmm_pymc.kernels.packed import CHUNK, DIGITS, NOT_PACKED, pack, split
 from nnmm_pymc.kernels.scale import draw_scale
@@ -173,13 +174,16 @@ def test_sweep_draws_what_the_marker_by_marker_sampler_draws(n_responses, masked
         assert effects.all()
 
 
-def test_sweep_draws_the_same_on_a_processor_of_the_plainest_kind():
+@pytest.mark.parametrize("features", [(), ("avx2", "fma")], ids=["plain", "avx2"])
+def test_sweep_draws_the_same_on_plainer_processors(features):
     """Instructions that a processor lacks stop the whole process."""
+    if not processor_has(*features):
+        pytest.skip("what is to be tried needs AVX2")
     case = "test_sweep_draws_what_the_marker_by_marker_sampler_draws[0.3-packed-False-3]"
-    plainest = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    plainer = ",".join(f"+{f}" for f in features)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n0", f"{__file__}::{case}"],
-        env=os.environ | plainest,
+        env=os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": plainer},
         capture_output=True,
         text=True,
     )

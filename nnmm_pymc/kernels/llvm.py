@@ -9,8 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
+from numba.core.registry import cpu_target
 
-__all__ = ["declare", "load_vector", "loop", "pointer", "splat"]
+__all__ = ["declare", "load_vector", "loop", "pointer", "processor_has", "splat"]
+
+
+def processor_has(*features: str) -> bool:
+    """Whether the processor that numba compiles for has these, in the words of LLVM."""
+    own = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+    return {f"+{feature}" for feature in features} <= set(own)
 
 
 def declare(builder: Any, name: str, returns: Any, arguments: Sequence[Any]) -> Any:

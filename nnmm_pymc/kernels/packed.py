@@ -3,27 +3,26 @@
 Four dosages share a byte, so a pass over the genotypes reads a quarter of the bytes. A residual is
 turned into 24 bits of fixed point, relative to the largest of its response, and split into three
 signed digits of 8 bits; the instruction VPDPBUSD then multiplies and adds 64 dosages and digits at
-once. The sums are exact and do not depend on their order; what is rounded is the residual, to
-2^-24 of the largest, as in float32. Processors without the instruction get the same sums, but
-slower than from bytes (`packing_pays`).
+once, or VPMADDUBSW 32. The sums are exact and do not depend on their order, nor on the processor;
+what is rounded is the residual, to 2^-24 of the largest, as in float32.
 
 Position ``256 c + 64 q + b`` stands in byte ``64 c + b`` of a row, bits 2q and 2q + 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.extending import intrinsic
-from numba.core.registry import cpu_target
 
 from nnmm_pymc.kernels.jit import kernel, part
-from nnmm_pymc.kernels.llvm import declare, load_vector, loop, pointer, splat
+from nnmm_pymc.kernels.llvm import declare, load_vector, loop, pointer, processor_has, splat
 
 __all__ = [
     "CHUNK",
@@ -41,6 +40,8 @@ CHUNK = 256
 DIGITS = 3
 #: Each missing call costs as much as some 30 dosages.
 MOST_MISSING = 0.1
+#: What a processor needs for VPDPBUSD on vectors of 64 bytes.
+WIDE = ("avx512vnni", "avx512bw")
 _FLOATS = ir.VectorType(ir.FloatType(), 16)
 _WORDS = ir.VectorType(ir.IntType(32), 16)
 # Numbers up to 0x7F7F7F have digits between -128 and 127 once the offset is added; some are left
@@ -78,9 +79,8 @@ NOT_PACKED = Packed(np.zeros((0, 0), np.uint8), np.zeros(1, np.int64), np.zeros(
 
 
 def packing_pays() -> bool:
-    """Whether the processor that numba compiles for has VPDPBUSD for vectors of 64 bytes."""
-    features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
-    return {"+avx512vnni", "+avx512bw"} <= set(features)
+    """Whether products of packed dosages are faster than those of bytes."""
+    return processor_has("avx2") or processor_has(*WIDE)
 
 
 def pack(dosages: np.ndarray, empty: Callable[..., np.ndarray] = np.zeros) -> Packed:
@@ -214,19 +214,60 @@ def split(residual, digits):
     return np.float64(largest) / _LARGEST, _split(r, scale, parts, digits.ctypes.data)
 
 
-def _add_products(builder: Any, total: Any, dosages: Any, digits: Any) -> Any:
-    """Add to each word the products of its four bytes, unsigned dosages times signed digits."""
-    if packing_pays():
-        name = "llvm.x86.avx512.vpdpbusd.512"
-        function = declare(builder, name, _WORDS, [_WORDS] * 3)
-        return builder.call(function, [total, dosages, digits])
-    for b in range(4):
-        dosage = builder.lshr(dosages, _constant(_WORDS, 8 * b))
-        dosage = builder.and_(dosage, _constant(_WORDS, 0xFF))
-        digit = builder.shl(digits, _constant(_WORDS, 24 - 8 * b))
-        digit = builder.ashr(digit, _constant(_WORDS, 24))
-        total = builder.add(total, builder.mul(dosage, digit))
-    return total
+class _Products:
+    """How the bytes of two vectors are multiplied and summed: by what the processor has.
+
+    Attributes
+    ----------
+    words : LLVM type
+        Of a sum: each 32-bit word takes in the products of its four bytes.
+    """
+
+    def __init__(self, builder: Any):
+        self.builder = builder
+        self.pairs = processor_has("avx2") and not processor_has(*WIDE)
+        self.words = ir.VectorType(ir.IntType(32), 8 if self.pairs else 16)
+
+    def add(self, total: Any, dosages: Any, digits: Any) -> Any:
+        """Add the products of unsigned dosages up to 3 and signed digits."""
+        builder = self.builder
+        if processor_has(*WIDE):
+            name, words = "llvm.x86.avx512.vpdpbusd.512", self.words
+            return builder.call(
+                declare(builder, name, words, [words] * 3), [total, dosages, digits]
+            )
+        if self.pairs:
+            # Sums of two products, at most 768 in size, so that 16 bits hold 42 of them.
+            bytes_ = ir.VectorType(ir.IntType(8), 32)
+            function = declare(builder, "llvm.x86.avx2.pmadd.ub.sw", total.type, [bytes_] * 2)
+            arguments = [builder.bitcast(v, bytes_) for v in (dosages, digits)]
+            return builder.add(total, builder.call(function, arguments))
+        for b in range(4):
+            dosage = builder.lshr(dosages, _constant(self.words, 8 * b))
+            dosage = builder.and_(dosage, _constant(self.words, 0xFF))
+            digit = builder.shl(digits, _constant(self.words, 24 - 8 * b))
+            digit = builder.ashr(digit, _constant(self.words, 24))
+            total = builder.add(total, builder.mul(dosage, digit))
+        return total
+
+    def over(self, chunks: Any, n_sums: int, add: Callable[..., Sequence[Any]]) -> list[Any]:
+        """Sums over all chunks; ``add(c, sums)`` adds those of chunk c."""
+        zero = ir.Constant(self.words, None)
+        if not self.pairs:
+            return loop(self.builder, chunks, [zero] * n_sums, add)
+        builder, word = self.builder, chunks.type
+        halves = ir.VectorType(ir.IntType(16), 16)
+        widen = declare(builder, "llvm.x86.avx2.pmadd.wd", self.words, [halves] * 2)
+
+        def group(first: Any, sums: list[Any]) -> list[Any]:
+            left = builder.sub(chunks, first)
+            size = builder.select(builder.icmp_signed("<", left, word(4)), left, word(4))
+            start = [ir.Constant(halves, None)] * n_sums
+            short = loop(builder, size, start, lambda c, own: add(builder.add(first, c), own))
+            long = [builder.call(widen, [v, _constant(halves, 1)]) for v in short]
+            return [builder.add(*pair) for pair in zip(sums, long, strict=True)]
+
+        return loop(builder, chunks, [zero] * n_sums, group, step=4)
 
 
 def packed_dot(markers: int, responses: int) -> Any:
@@ -239,30 +280,33 @@ def packed_dot(markers: int, responses: int) -> Any:
     def products(typingctx, x, x_stride, digits, stride, chunks, out):
         def codegen(context, builder, signature, arguments):
             x, x_stride, digits, stride, chunks, out = arguments
-            word = x.type
+            word, own = x.type, _Products(builder)
+            words, width = own.words, 4 * own.words.count
             rows = [builder.add(x, builder.mul(x_stride, word(m))) for m in range(markers)]
             columns = [builder.add(digits, builder.mul(stride, word(k))) for k in range(responses)]
 
-            def body(c, sums):
-                sums, place = list(sums), builder.mul(c, word(64))
-                packed = [_load(builder, row, place, _WORDS) for row in rows]
-                for q in range(4):
-                    shifted = [builder.lshr(v, _constant(_WORDS, 2 * q)) for v in packed]
-                    dosages = [builder.and_(v, _constant(_WORDS, 0x03030303)) for v in shifted]
+            def add(c, sums):
+                sums = list(sums)
+                for begin, q in product(range(0, 64, width), range(4)):
+                    place = builder.add(builder.mul(c, word(64)), word(begin))
+                    packed = [_load(builder, row, place, words) for row in rows]
+                    shifted = [builder.lshr(v, _constant(words, 2 * q)) for v in packed]
+                    dosages = [builder.and_(v, _constant(words, 0x03030303)) for v in shifted]
                     part = builder.add(builder.mul(c, word(4)), word(q))
-                    for k, column in enumerate(columns):
-                        for d in range(DIGITS):
-                            offset = builder.add(builder.mul(part, word(64 * DIGITS)), word(64 * d))
-                            digit = _load(builder, column, offset, _WORDS)
-                            for m, dosage in enumerate(dosages):
-                                s = (m * responses + k) * DIGITS + d
-                                sums[s] = _add_products(builder, sums[s], dosage, digit)
+                    part = builder.mul(part, word(64 * DIGITS))
+                    for (k, column), d in product(enumerate(columns), range(DIGITS)):
+                        offset = builder.add(part, word(64 * d + begin))
+                        digit = _load(builder, column, offset, words)
+                        for m, dosage in enumerate(dosages):
+                            s = (m * responses + k) * DIGITS + d
+                            sums[s] = own.add(sums[s], dosage, digit)
                 return sums
 
             n_sums = markers * responses * DIGITS
-            sums = loop(builder, chunks, [ir.Constant(_WORDS, None)] * n_sums, body)
-            wide = ir.VectorType(ir.IntType(64), 16)
-            reduce = declare(builder, "llvm.vector.reduce.add.v16i64", ir.IntType(64), [wide])
+            sums = own.over(chunks, n_sums, add)
+            wide = ir.VectorType(ir.IntType(64), words.count)
+            name = f"llvm.vector.reduce.add.v{words.count}i64"
+            reduce = declare(builder, name, ir.IntType(64), [wide])
             for s in range(0, n_sums, DIGITS):
                 total = builder.sext(sums[s], wide)
                 for d in range(1, DIGITS):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from nnmm_pymc.kernels.jit import FAST, part, section
-from nnmm_pymc.kernels.packed import packed_dot, split
+from nnmm_pymc.kernels.llvm import processor_has
+from nnmm_pymc.kernels.packed import WIDE, packed_dot, split
 from nnmm_pymc.kernels.vector import (
     LANES,
     centre_float32,
@@ -33,11 +34,16 @@ ROWS = 8
 # Responses that change with a marker below which its dosages are not kept.
 FEW = 4
 
-_dot_4x5, _dot_4x2, _dot_4x1 = dot(4, 5), dot(4, 2), dot(4, 1)
-_read_4x5, _read_4x2, _read_4x1 = (read_dot(4, k, "int8") for k in (5, 2, 1))
+# Markers and responses whose sums stay in registers, of which there are 32 of one vector each, or
+# sixteen of half a vector.
+MARKERS, RESPONSES = (4, 5) if processor_has("avx512f") else (2, 3)
+_dot_many, _dot_two, _dot_one = (dot(MARKERS, k) for k in (RESPONSES, 2, 1))
+_read_many, _read_two, _read_one = (read_dot(MARKERS, k, "int8") for k in (RESPONSES, 2, 1))
 _subtract_4, _subtract_1 = subtract(4), subtract(1)
 _convert_4, _convert_1 = subtract(4, "int8"), subtract(1, "int8")
-_packed_4x2, _packed_4x1, _packed_1x1 = packed_dot(4, 2), packed_dot(4, 1), packed_dot(1, 1)
+# The same of packed dosages, four markers at a time.
+PAIR = 2 if processor_has(*WIDE) else 1
+_packed_pair, _packed_4x1, _packed_1x1 = packed_dot(4, PAIR), packed_dot(4, 1), packed_dot(1, 1)
 
 
 @part()
@@ -63,6 +69,14 @@ def vectors(n):
 
 
 @part()
+def _at_once(left):
+    """How many of the responses that are left are taken at once."""
+    if left >= RESPONSES and left != 4:
+        return RESPONSES
+    return min(left, 2)
+
+
+@part()
 def block_products(dosages, centre, first, size, responses, tile, lanes, out):
     """Fill ``out[:, :size]`` with x'r for the markers of one block and all responses."""
     n = dosages.shape[1]
@@ -75,37 +89,34 @@ def block_products(dosages, centre, first, size, responses, tile, lanes, out):
         stop = min(n, start + long)
         width = vectors(stop - start)
         r = responses.ctypes.data + 4 * start
-        for j in range(0, size, 4):
+        for j in range(0, size, MARKERS):
             k = 0
             marker = first + j
             sums = lanes.ctypes.data + j * lane_stride
             x = tile.ctypes.data
-            if dosages.itemsize == 1 and size - j >= 4 and width == stop - start:
+            if dosages.itemsize == 1 and size - j >= MARKERS and width == stop - start:
                 # The first responses convert the dosages and leave them in the tile for the rest.
                 raw, mean = dosages[marker:].ctypes.data + start, means + 4 * marker
-                if n_responses >= 5:
-                    _read_4x5(raw, n, mean, x, x_stride, r, r_stride, width, sums, lane_stride)
-                    k = 5
-                elif n_responses >= 2:
-                    _read_4x2(raw, n, mean, x, x_stride, r, r_stride, width, sums, lane_stride)
-                    k = 2
+                k = _at_once(n_responses)
+                if k == 1:
+                    _read_one(raw, n, mean, x, x_stride, r, r_stride, width, sums, lane_stride)
+                elif k == 2:
+                    _read_two(raw, n, mean, x, x_stride, r, r_stride, width, sums, lane_stride)
                 else:
-                    _read_4x1(raw, n, mean, x, x_stride, r, r_stride, width, sums, lane_stride)
-                    k = 1
+                    _read_many(raw, n, mean, x, x_stride, r, r_stride, width, sums, lane_stride)
             else:
-                for b in range(min(4, size - j)):
+                for b in range(min(MARKERS, size - j)):
                     _centre_row(dosages, centre, marker + b, start, stop, tile, b)
             while k < n_responses:
                 column, place = r + k * r_stride, sums + 4 * LANES * k
-                if k + 5 <= n_responses:
-                    _dot_4x5(x, x_stride, column, r_stride, width, place, lane_stride)
-                    k += 5
-                elif k + 2 <= n_responses:
-                    _dot_4x2(x, x_stride, column, r_stride, width, place, lane_stride)
-                    k += 2
+                together = _at_once(n_responses - k)
+                if together == 1:
+                    _dot_one(x, x_stride, column, r_stride, width, place, lane_stride)
+                elif together == 2:
+                    _dot_two(x, x_stride, column, r_stride, width, place, lane_stride)
                 else:
-                    _dot_4x1(x, x_stride, column, r_stride, width, place, lane_stride)
-                    k += 1
+                    _dot_many(x, x_stride, column, r_stride, width, place, lane_stride)
+                k += together
     _sum_lanes(lanes, size, out)
 
 
@@ -136,12 +147,12 @@ def packed_products(
         k = 0
         while k < n_responses:
             r = digits.ctypes.data + k * stride
-            width = 2 if rows == 4 and k + 2 <= n_responses else 1
+            width = PAIR if rows == 4 and k + PAIR <= n_responses else 1
             if rows < 4:
                 for m in range(rows):
                     _packed_1x1(x + (j + m) * x_stride, 0, r, 0, chunks, place + 8 * m)
-            elif width == 2:
-                _packed_4x2(x + j * x_stride, x_stride, r, stride, chunks, place)
+            elif width == PAIR:
+                _packed_pair(x + j * x_stride, x_stride, r, stride, chunks, place)
             else:
                 _packed_4x1(x + j * x_stride, x_stride, r, 0, chunks, place)
             for m in range(rows):
