@@ -19,12 +19,14 @@ latent: n=3,534, p=1,000, three tanh nodes that nobody measured, two chains on t
 draws of the network's output, of every 50th individual (wanted: 400 within 10 minutes).
 large: n=20,000, p=100,000, 5 omics: seconds a sweep (wanted: 1) and peak memory (wanted: 4 GB).
 scaling: time of a sweep in n, in p, and in the number of omics, with the fitted exponents.
-start: seconds to import, and to the first draw of the demo in a fresh process.
+start: seconds to import, and to the first draw in a fresh process, with what numba compiled before
+(run once before) and without (wanted: 3, 5 and 20).
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import subprocess
 import sys
@@ -411,10 +413,16 @@ def run_start() -> None:
             ".fit(draws=1, tune=0, chains=1, quiet=True, progressbar=False)"
         ),
     }
-    for name, script in scripts.items():
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
-        print(f"start, {name}: {time.perf_counter() - start:.1f} s wall", flush=True)
+    with tempfile.TemporaryDirectory() as empty:
+        runs = [(name, script, "") for name, script in scripts.items()]
+        runs.append(("first draw, nothing compiled before", scripts["first draw"], empty))
+        for name, script, cache in runs:
+            own = {"NUMBA_CACHE_DIR": cache} if cache else {}
+            start = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", script], check=True, env=os.environ | own
+            )
+            print(f"start, {name}: {time.perf_counter() - start:.1f} s wall", flush=True)
 
 
 RUNS: dict[str, Callable[[], None]] = {

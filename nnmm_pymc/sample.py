@@ -21,6 +21,7 @@ from nnmm_pymc.data.scratch import scratch_folder
 from nnmm_pymc.diagnose import warn_if_doubtful
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.fingerprint import describe_run
+from nnmm_pymc.first_use import Ahead
 from nnmm_pymc.memory import check_memory, run_memory
 from nnmm_pymc.record import ChainRecord, RecordPlan
 from nnmm_pymc.steps import assign_steps
@@ -139,14 +140,16 @@ def sample(
     saved = open_checkpoint(checkpoint, resume, checkpoint_every)
     conditional = ConditionalModel(model)
     cores = cores if cores is not None else available_cores()
-    plan = assign_steps(
-        model,
-        step,
-        conditional=conditional,
-        latent=latent,
-        target_accept=target_accept,
-        threads=max(1, cores // chains),
-    )
+    with Ahead(cores) as ahead:
+        plan = assign_steps(
+            model,
+            step,
+            conditional=conditional,
+            latent=latent,
+            target_accept=target_accept,
+            threads=max(1, cores // chains),
+            ahead=ahead.start,
+        )
     if not quiet:
         print(plan)
     seed = random_seed if random_seed is not None else secrets.randbits(63)

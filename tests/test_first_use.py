@@ -1,12 +1,18 @@
-"""Steps are made once before the chains begin, in two processes while something is compiled."""
+"""What steps compile, two processes compile; each step is made once before the chains begin."""
 
 import os
 import time
 
 import pytest
 
+import nnmm_pymc as nn
 from nnmm_pymc import first_use
-from nnmm_pymc.first_use import use_steps
+from nnmm_pymc.first_use import Ahead, use_steps
+from nnmm_pymc.kernels.nuts import nuts_draw
+from nnmm_pymc.kernels.reference import reference_density
+from nnmm_pymc.steps.conditional import ConditionalModel
+from nnmm_pymc.steps.fused import fused_density
+from nnmm_pymc.steps.network_nuts import compile_draw
 
 
 class Step:
@@ -57,3 +63,62 @@ def test_an_error_is_raised_once_though_two_processes_meet_it(tmp_path, capfd):
     with pytest.raises(ValueError, match="no such point"):
         use_steps([Step(tmp_path / "a"), OtherStep(tmp_path / "b", fails=True)], {}, 2)
     assert capfd.readouterr().err == ""
+
+
+@pytest.fixture
+def nothing_begun(monkeypatch):
+    monkeypatch.setattr(first_use, "_begun", set())
+
+
+def note(path):
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()} ")
+
+
+def test_ahead_is_another_process_and_once_for_each_name(tmp_path, nothing_begun):
+    with Ahead(2) as ahead:
+        for name in ("a", "b", "a"):
+            ahead.start(name, lambda name=name: note(tmp_path / name))
+    makers = [(tmp_path / name).read_text().split() for name in "ab"]
+    assert [len(own) for own in makers] == [1, 1]
+    assert len({str(os.getpid()), *makers[0], *makers[1]}) == 3
+
+
+def test_nothing_is_ahead_on_one_core(tmp_path, nothing_begun):
+    with Ahead(1) as ahead:
+        ahead.start("a", lambda: note(tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+
+
+def test_what_is_ahead_may_hang_or_fail(monkeypatch, nothing_begun, capfd):
+    monkeypatch.setattr(first_use, "PATIENCE", 0.2)
+    began = time.monotonic()
+    with Ahead(2) as ahead:
+        ahead.start("fails", lambda: [].pop())
+        ahead.start("hangs", lambda: time.sleep(60))
+    assert time.monotonic() - began < 30.0
+    for helper in ahead.helpers:
+        helper.join(10.0)
+        assert not helper.is_alive()
+    assert capfd.readouterr().err == ""
+
+
+def test_after_an_error_nothing_is_waited_for(nothing_begun):
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="of the model"), Ahead(2) as ahead:
+        ahead.start("hangs", lambda: time.sleep(60))
+        raise ValueError("of the model")
+    assert time.monotonic() - began < 30.0
+
+
+def test_what_is_compiled_ahead_is_what_a_run_uses():
+    data = nn.simulate(60, 20, 2, missing="cells", random_seed=1)
+    layers = {"geno": data.genotypes, "omics": data.omics, "pheno": data.phenotypes}
+    network = nn.Network(
+        [nn.Layer(*pair) for pair in layers.items()], ["omics ~ 1 + geno", "y ~ 1 + tanh(omics)"]
+    )
+    compile_draw(fused_density(ConditionalModel(network.model)))
+    made = [len(kernel.signatures) for kernel in (nuts_draw, reference_density)]
+    network.fit(draws=2, tune=2, chains=1, cores=1, quiet=True, progressbar=False)
+    assert made == [1, 1]
+    assert [len(kernel.signatures) for kernel in (nuts_draw, reference_density)] == made

@@ -150,6 +150,7 @@ ALLOWED = {
         "diagnose",
         "errors",
         "fingerprint",
+        "first_use",
         "memory",
         "record",
         "steps",

@@ -30,8 +30,17 @@ from nnmm_pymc.steps.whitening import NONE, find_whitening
 __all__ = ["FusedDensity", "fused_density"]
 
 
-def fused_density(conditional: ConditionalModel) -> FusedDensity | None:
-    """The fused density of a standard network's locations, or None if the model is another one."""
+def fused_density(
+    conditional: ConditionalModel, meanwhile: Callable[[FusedDensity], None] | None = None
+) -> FusedDensity | None:
+    """The fused density of a standard network's locations, or None if the model is another one.
+
+    Parameters
+    ----------
+    conditional : ConditionalModel
+    meanwhile : callable, optional
+        Told of the density before it is compiled, which takes some seconds.
+    """
     network = network_of(conditional.model)
     if network is None:
         return None
@@ -53,6 +62,8 @@ def fused_density(conditional: ConditionalModel) -> FusedDensity | None:
     if any(prior is None for prior in priors.values()):
         return None
     fused = FusedDensity(conditional, network, names, priors)
+    if meanwhile is not None:
+        meanwhile(fused)
     return fused if _agrees(conditional, fused, names) else None
 
 

@@ -16,12 +16,23 @@ from nnmm_pymc.steps.fused import FusedDensity
 from nnmm_pymc.steps.nuts import ConditionalNUTS
 from nnmm_pymc.steps.splitting import gaussian_reference
 
-__all__ = ["NetworkNUTS"]
+__all__ = ["NetworkNUTS", "compile_draw"]
 
 
 # A quarter of a turn is an independent draw of the reference. Where there is little else, longer
 # steps would be accepted as well, and after a whole turn nothing has moved.
 LONGEST = 0.5 * np.pi
+
+
+def compile_draw(fused: FusedDensity) -> None:
+    """Compile what a draw needs beside the density; for a process that does nothing else."""
+    point = fused.conditional.check_points[0]
+    fused.whiten()
+    fused.conditional.refresh(point)
+    fused.prepare(point)
+    at, precision = gaussian_reference(fused)
+    reference, signs = (at, precision, 1.0 / precision), np.ones(1, int)
+    nuts_draw(at, at, at, 0.0, 0.1, reference, 1, signs, np.zeros(3), fused.data)
 
 
 class ReferenceMasses(QuadPotential):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ from nnmm_pymc.steps.latent import LatentGibbs
 from nnmm_pymc.steps.latent_hmc import LatentHMC
 from nnmm_pymc.steps.liability import LiabilityGibbs
 from nnmm_pymc.steps.markers import MarkerGibbs
-from nnmm_pymc.steps.network_nuts import NetworkNUTS
+from nnmm_pymc.steps.network_nuts import NetworkNUTS, compile_draw
 from nnmm_pymc.steps.nuts import ConditionalNUTS
 from nnmm_pymc.steps.partial import PartialFunction
 from nnmm_pymc.steps.relatives import RelativesGibbs, random_effect_steps
@@ -65,6 +66,7 @@ def assign_steps(
     latent: Latent = "auto",
     target_accept: float = 0.8,
     threads: int = 1,
+    ahead: Callable[[str, Callable[[], Any]], None] | None = None,
 ) -> StepPlan:
     """Give every free variable of a model one owner.
 
@@ -94,6 +96,8 @@ def assign_steps(
         For NUTS.
     threads : int
         Of each sweep over the markers.
+    ahead : callable, optional
+        Given names, and functions that compile what steps will use, to be called elsewhere.
 
     Raises
     ------
@@ -117,6 +121,8 @@ def assign_steps(
             for t in conditional.marker_terms
             if t.effects in free
         ]
+        if ahead is not None and markers:
+            ahead(markers[0].name, partial(markers[0].step, conditional.check_points[0]))
         randoms = random_effect_steps(conditional, free)
         liabilities, bound = _liability_steps(conditional, free)
         free = [v for v in free if v not in bound]
@@ -139,7 +145,12 @@ def assign_steps(
         taken = {c.value for c in conjugates}
         steps: list[BlockedStep] = [*given, *liabilities, *markers, *randoms, *selections]
         rest = [v for v in free if v not in taken]
-        fused = fused_density(conditional)
+
+        def meanwhile(fused: FusedDensity) -> None:
+            if ahead is not None and _turns(fused, latent, rest):
+                ahead(NetworkNUTS.name, partial(compile_draw, fused))
+
+        fused = fused_density(conditional, meanwhile)
         if latent == "auto" and fused is not None and _is_hidden(fused, rest):
             latent = "hmc"
         if fused is not None and latent == "gibbs" and fused.network.activation != "identity":
@@ -197,6 +208,12 @@ def assign_steps(
     hyper = [*slices, *variances, *covariances]
     table = _rows(model, [*steps, *hyper])
     return StepPlan(CompoundStep([*steps, *hyper]), conditional, table)
+
+
+def _turns(fused: FusedDensity, latent: Latent, values: list[str]) -> bool:
+    """Whether what the density is of goes to `NetworkNUTS`."""
+    bends = fused.network.activation != "identity"
+    return latent == "nuts" or (latent == "auto" and bends and not _is_hidden(fused, values))
 
 
 def _is_hidden(fused: FusedDensity, values: list[str]) -> bool:
