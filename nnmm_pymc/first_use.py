@@ -2,7 +2,8 @@
 
 Numba compiles one function at a time, for half a minute where nothing is cached. A second process
 takes the other half, and leaves it in the cache on disk, from which the first one reads it.
-`Ahead` compiles what takes longest while steps are still being assigned; `use_steps` the rest.
+`Ahead` compiles what takes longest while steps are still being assigned; `use_steps` the rest. In
+the end helpers get SIGKILL, as a chain would only take note of SIGTERM.
 """
 
 from __future__ import annotations
@@ -40,19 +41,14 @@ class Ahead:
     """
 
     def __init__(self, processes: int):
-        self.able = processes > 1 and "fork" in multiprocessing.get_all_start_methods()
+        self.processes = processes
         self.helpers: list[Any] = []
 
     def start(self, what: str, use: Callable[[], Any]) -> None:
         """Call `use` in another process, unless this one has begun with `what` before."""
-        if not self.able or what in _begun:
-            return
-        _begun.add(what)
-        helper = multiprocessing.get_context("fork").Process(
-            target=_quietly, args=(use,), daemon=True
-        )
-        helper.start()
-        self.helpers.append(helper)
+        if self.processes > 1 and what not in _begun and (helper := _helper(use)) is not None:
+            _begun.add(what)
+            self.helpers.append(helper)
 
     def __enter__(self) -> Ahead:
         return self
@@ -64,7 +60,6 @@ class Ahead:
                 helper.join(max(0.0, end - time.monotonic()))
         finally:
             for helper in self.helpers:
-                # Not SIGTERM, which a chain would only take note of.
                 helper.kill()
 
 
@@ -82,26 +77,27 @@ def use_steps(steps: Sequence[Any], point: Point, processes: int) -> None:
     """
     # Steps of one kind, which compile the same, by one process.
     steps = sorted(dict.fromkeys(steps), key=lambda step: type(step).__name__)
-    made = 0
-    if processes > 1 and len(steps) > 1 and "fork" in multiprocessing.get_all_start_methods():
-        context = multiprocessing.get_context("fork")
-        taken = context.Value("i", 0)
-        helper = context.Process(
-            target=_quietly,
-            args=(partial(_use, _remaining(steps[::-1], taken), point),),
-            daemon=True,
-        )
-        helper.start()
-        try:
-            for step in _remaining(steps, taken):
-                step.step(point)
-                made += 1
-            helper.join(PATIENCE)
-        finally:
-            helper.kill()
+    made = _share(steps, point) if processes > 1 and len(steps) > 1 else 0
     # What the helper compiled is read from the cache.
     for step in steps[made:]:
         step.step(point)
+
+
+def _share(steps: Sequence[Any], point: Point) -> int:
+    """Make steps from one end, a helper from the other; returns how many were made here."""
+    taken = multiprocessing.Value("i", 0)
+    helper = _helper(partial(_use, _remaining(steps[::-1], taken), point))
+    made = 0
+    try:
+        for step in _remaining(steps, taken):
+            step.step(point)
+            made += 1
+        if helper is not None:
+            helper.join(PATIENCE)
+    finally:
+        if helper is not None:
+            helper.kill()
+    return made
 
 
 def _remaining(steps: Sequence[Any], taken: Any) -> Iterator[Any]:
@@ -117,6 +113,18 @@ def _remaining(steps: Sequence[Any], taken: Any) -> Iterator[Any]:
 def _use(steps: Iterator[Any], point: Point) -> None:
     for step in steps:
         step.step(point)
+
+
+def _helper(use: Callable[[], Any]) -> Any:
+    """A process that has begun to call this, or None where there can be none."""
+    if "fork" not in multiprocessing.get_all_start_methods():
+        return None
+    helper = multiprocessing.get_context("fork").Process(target=_quietly, args=(use,), daemon=True)
+    try:
+        helper.start()
+    except OSError:  # for want of memory, which this process may not need
+        return None
+    return helper
 
 
 def _quietly(use: Callable[[], Any]) -> None:

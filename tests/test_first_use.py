@@ -1,5 +1,6 @@
 """What steps compile, two processes compile; each step is made once before the chains begin."""
 
+import multiprocessing
 import os
 import time
 
@@ -101,6 +102,21 @@ def test_what_is_ahead_may_hang_or_fail(monkeypatch, nothing_begun, capfd):
         helper.join(10.0)
         assert not helper.is_alive()
     assert capfd.readouterr().err == ""
+
+
+def test_without_memory_for_another_process_this_one_does_it_all(
+    tmp_path, monkeypatch, nothing_begun
+):
+    def start(self):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(multiprocessing.get_context("fork").Process, "start", start)
+    with Ahead(2) as ahead:
+        ahead.start("a", lambda: note(tmp_path / "a"))
+    steps = [Step(tmp_path / "b"), OtherStep(tmp_path / "c")]
+    use_steps(steps, {}, 2)
+    assert not (tmp_path / "a").exists()
+    assert [step.made for step in steps] == [1, 1]
 
 
 def test_after_an_error_nothing_is_waited_for(nothing_begun):
