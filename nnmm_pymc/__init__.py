@@ -11,7 +11,11 @@ shorthands. For a model of your own, write `MarkerEffects` and `genetic_value` i
 Words: `inclusion` is the probability that a marker HAS an effect (JWAS's pi is that it has none).
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# First, as it looks for packages that may be absent, for which it goes through all that is loaded.
+import arviz_base  # noqa: F401
 
 from nnmm_pymc.alphabet import GBLUP as GBLUP
 from nnmm_pymc.alphabet import RRBLUP as RRBLUP
@@ -73,8 +77,6 @@ from nnmm_pymc.simulation import Simulation as Simulation
 from nnmm_pymc.simulation import simulate as simulate
 from nnmm_pymc.steps import MarkerGibbs as MarkerGibbs
 from nnmm_pymc.steps import assign_steps as assign_steps
-from nnmm_pymc.store import load as load
-from nnmm_pymc.store import save as save
 from nnmm_pymc.summarise import breeding_values as breeding_values
 from nnmm_pymc.summarise import heritability as heritability
 from nnmm_pymc.summarise import marker_effects as marker_effects
@@ -88,12 +90,19 @@ if TYPE_CHECKING:
     from nnmm_pymc.plots import plot_network as plot_network
     from nnmm_pymc.plots import plot_pip as plot_pip
     from nnmm_pymc.plots import plot_predicted as plot_predicted
+    from nnmm_pymc.store import load as load
+    from nnmm_pymc.store import save as save
+
+# Matplotlib and zarr take most of a second to import, which not every use needs.
+_LATER = dict.fromkeys(("plot_fit", "plot_network", "plot_pip", "plot_predicted"), "plots")
+_LATER |= {"load": "store", "save": "store"}
 
 
 def __getattr__(name: str) -> Any:
-    # Matplotlib takes half a second to import, which only plots need.
-    if name in ("plot_fit", "plot_network", "plot_pip", "plot_predicted"):
-        from nnmm_pymc import plots
-
-        return getattr(plots, name)
+    if name in _LATER:
+        return getattr(import_module(f"nnmm_pymc.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -1,6 +1,8 @@
 """The modules import one way, so that each can be read and tested without what stands above it."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -186,3 +188,14 @@ def test_imports_point_one_way(part):
     for path in files(part):
         own = {n.split(".")[1] for n in imports(path) if n.startswith("nnmm_pymc.")}
         assert own <= ALLOWED[part] | {part}, path.name
+
+
+def test_what_takes_long_to_import_is_left_for_later():
+    script = (
+        "import sys, nnmm_pymc as nn; print({'matplotlib.pyplot', 'zarr'} & set(sys.modules), "
+        "{'save', 'plot_pip'} & set(dir(nn)), nn.save.__name__, hasattr(nn, 'nope'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.startswith("set() "), done.stdout + done.stderr
+    assert "'save'" in done.stdout and "'plot_pip'" in done.stdout
+    assert done.stdout.endswith("save False\n")
