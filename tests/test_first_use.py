@@ -4,16 +4,15 @@ import multiprocessing
 import os
 import time
 
+import numba
 import pytest
 
 import nnmm_pymc as nn
 from nnmm_pymc import first_use
 from nnmm_pymc.first_use import Ahead, use_steps
-from nnmm_pymc.kernels.nuts import nuts_draw
-from nnmm_pymc.kernels.reference import reference_density
+from nnmm_pymc.steps import network_nuts, splitting
 from nnmm_pymc.steps.conditional import ConditionalModel
 from nnmm_pymc.steps.fused import fused_density
-from nnmm_pymc.steps.network_nuts import compile_draw
 
 
 class Step:
@@ -127,14 +126,29 @@ def test_after_an_error_nothing_is_waited_for(nothing_begun):
     assert time.monotonic() - began < 30.0
 
 
-def test_what_is_compiled_ahead_is_what_a_run_uses():
+def test_what_is_compiled_ahead_is_what_a_run_uses(monkeypatch):
+    calls: dict[str, set] = {"nuts_draw": set(), "reference_density": set()}
+
+    def watch(module, name):
+        kernel = getattr(module, name)
+
+        def call(*arguments):
+            calls[name].add(tuple(map(numba.typeof, arguments)))
+            return kernel(*arguments)
+
+        monkeypatch.setattr(module, name, call)
+
+    watch(network_nuts, "nuts_draw")
+    watch(splitting, "reference_density")
     data = nn.simulate(60, 20, 2, missing="cells", random_seed=1)
     layers = {"geno": data.genotypes, "omics": data.omics, "pheno": data.phenotypes}
     network = nn.Network(
         [nn.Layer(*pair) for pair in layers.items()], ["omics ~ 1 + geno", "y ~ 1 + tanh(omics)"]
     )
-    compile_draw(fused_density(ConditionalModel(network.model)))
-    made = [len(kernel.signatures) for kernel in (nuts_draw, reference_density)]
+    network_nuts.compile_draw(fused_density(ConditionalModel(network.model)))
+    ahead = {name: calls[name].copy() for name in calls}
+    assert [len(found) for found in ahead.values()] == [1, 1]
+    for found in calls.values():
+        found.clear()
     network.fit(draws=2, tune=2, chains=1, cores=1, quiet=True, progressbar=False)
-    assert made == [1, 1]
-    assert [len(kernel.signatures) for kernel in (nuts_draw, reference_density)] == made
+    assert calls == ahead
