@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import nnmm_pymc as nn
 from nnmm_pymc import kernels
+from nnmm_pymc.kernels import jit
 from nnmm_pymc.kernels.genotypes import marker_products
 from nnmm_pymc.kernels.markers import dense_sweep
 from nnmm_pymc.steps import assign_steps
@@ -104,6 +105,35 @@ def test_a_kernel_from_the_cache_gives_the_numbers_of_one_just_compiled(tmp_path
     compiled = run()
     assert len(compiled) == 200 and any(tmp_path.rglob("*.nbc"))
     assert run() == compiled
+
+
+def test_a_kernel_from_the_cache_is_not_one_of_parts_that_have_changed(tmp_path):
+    kernels = tmp_path / "nnmm_pymc" / "kernels"
+    kernels.mkdir(parents=True)
+    for folder in (kernels, kernels.parent):
+        (folder / "__init__.py").touch()
+    (kernels / "jit.py").write_text(Path(jit.__file__).read_text())
+    top = "from nnmm_pymc.kernels.jit import kernel, part\n"
+    (kernels / "outer.py").write_text(
+        f"{top}from nnmm_pymc.kernels.inner import inner\n"
+        "@kernel()\ndef outer(x): return 2 * inner(x)\n"
+    )
+    script = (
+        "from nnmm_pymc.kernels.outer import outer\n"
+        "print(outer(1), sum(outer.stats.cache_hits.values()))"
+    )
+
+    def run():
+        command = [sys.executable, "-c", script]
+        return subprocess.run(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.split()
+
+    (kernels / "inner.py").write_text(f"{top}@part()\ndef inner(x): return x + 1\n")
+    assert run() == ["4", "0"]
+    assert run() == ["4", "1"]
+    (kernels / "inner.py").write_text(f"{top}@part()\ndef inner(x): return x + 10\n")
+    assert run() == ["22", "0"]
 
 
 def test_pytensor_adds_in_the_order_that_is_written(monkeypatch):

@@ -10,12 +10,17 @@ code of theirs, and no copy is left to be taken for another. A part cannot call 
 It is optimised by itself first, and again in every part around it, which for a large one takes
 seconds. A large part that is called in one place is therefore a `section` of its caller.
 
+A kernel in the cache on disk is for numba that of its own file, however those of its parts have
+changed. Here it is that of all files of this folder.
+
 Options that are not given would be those of the caller that numba happens to compile first; here
 all of them are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 from numba import njit
@@ -27,11 +32,27 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}
 Errors = Literal["python", "numpy"]
 
 
+def _sources() -> tuple[tuple[str, float, int], ...]:
+    """Names, times and sizes of all files that a kernel may be made from."""
+    files = [(path.name, path.stat()) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return tuple((name, state.st_mtime, state.st_size) for name, state in files)
+
+
+_SOURCES = _sources()
+
+
 def kernel(*, fastmath: Any = False, error_model: Errors = "python", inside: bool = False) -> Any:
     """Decorator of what is called from Python only."""
-    return njit(
+    compiled = njit(
         fastmath=fastmath, error_model=error_model, forceinline=inside, nogil=True, cache=True
     )
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        dispatcher: Any = compiled(function)
+        dispatcher._cache._cache_file._source_stamp = _SOURCES
+        return dispatcher
+
+    return decorate
 
 
 def part(*, fastmath: Any = False, error_model: Errors = "python") -> Any:
