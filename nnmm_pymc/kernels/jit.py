@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from numba import njit
+from numba.core.caching import FunctionCache
 
 __all__ = ["FAST", "kernel", "part", "section"]
 
@@ -49,7 +50,8 @@ def kernel(*, fastmath: Any = False, error_model: Errors = "python", inside: boo
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher: Any = compiled(function)
-        dispatcher._cache._cache_file._source_stamp = _SOURCES
+        if isinstance(dispatcher._cache, FunctionCache):
+            dispatcher._cache._cache_file._source_stamp = _SOURCES
         return dispatcher
 
     return decorate
