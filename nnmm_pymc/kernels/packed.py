@@ -225,19 +225,21 @@ class _Products:
 
     def __init__(self, builder: Any):
         self.builder = builder
-        self.pairs = processor_has("avx2") and not processor_has(*WIDE)
+        self.wide = processor_has(*WIDE)
+        self.pairs = processor_has("avx2") and not self.wide
         self.words = ir.VectorType(ir.IntType(32), 8 if self.pairs else 16)
 
     def add(self, total: Any, dosages: Any, digits: Any) -> Any:
         """Add the products of unsigned dosages up to 3 and signed digits."""
         builder = self.builder
-        if processor_has(*WIDE):
+        if self.wide:
             name, words = "llvm.x86.avx512.vpdpbusd.512", self.words
             return builder.call(
                 declare(builder, name, words, [words] * 3), [total, dosages, digits]
             )
         if self.pairs:
-            # Sums of two products, at most 768 in size, so that 16 bits hold 42 of them.
+            # Sums of two products, at most 768 in size, so that 16 bits hold 42 of them; there are
+            # 8 to a chunk.
             bytes_ = ir.VectorType(ir.IntType(8), 32)
             function = declare(builder, "llvm.x86.avx2.pmadd.ub.sw", total.type, [bytes_] * 2)
             arguments = [builder.bitcast(v, bytes_) for v in (dosages, digits)]
