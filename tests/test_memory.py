@@ -1,5 +1,8 @@
 """The memory of a run is estimated, printed, and refused where it is not there."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -13,6 +16,10 @@ from nnmm_pymc.steps import ConditionalModel
 
 @pytest.fixture(scope="module")
 def network():
+    return small_network()
+
+
+def small_network():
     data = nn.simulate(40, 30, 2, random_seed=1, missing="individuals")
     layers = [nn.Layer("geno", data.genotypes), nn.Layer("omics", data.omics)]
     layers.append(nn.Layer("pheno", data.phenotypes))
@@ -74,3 +81,13 @@ def test_a_run_says_what_it_needs_and_is_refused_before_it_starts(network, monke
 def test_free_memory_is_some():
     free = available_bytes()
     assert free is None or 10**6 < free < 10**14
+
+
+@pytest.mark.filterwarnings("ignore::nnmm_pymc.ConvergenceWarning")
+def test_a_network_that_is_let_go_of_is_freed_after_its_fit():
+    network = small_network()
+    network.fit(draws=2, tune=2, chains=1, cores=1, progressbar=False, random_seed=1)
+    model = weakref.ref(network.model)
+    del network
+    gc.collect()
+    assert model() is None

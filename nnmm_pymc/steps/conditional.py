@@ -108,10 +108,13 @@ class ConditionalModel:
         is in two parts (`EffectPrior`).
     settlers : list of callable
         Put what the data bound between its bounds at draws from the prior.
+    residuals : dict of str to callable
+        How residuals of normal variables are read, of those that were asked for (`linear`).
     """
 
     def __init__(self, model: pm.Model):
         self.model = model
+        self.residuals: dict[str, Any] = {}
         self.settlers: list[Callable[[Point, np.random.Generator], None]] = [
             liability.settle for liability in liabilities_of(model)
         ]

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
@@ -27,7 +26,6 @@ __all__ = ["as_slice", "read_residuals"]
 SMALL = 64
 
 Read = Callable[[Point], Any]
-_known: WeakKeyDictionary[ConditionalModel, dict[str, Any]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +131,7 @@ def read_residuals(
 
 
 def _find(conditional: ConditionalModel, name: str, graph: Any) -> _Linear | TraitResidual | None:
-    known = _known.setdefault(conditional, {})
+    known = conditional.residuals
     if name not in known:
         linear = _find_linear(conditional, name, graph)
         known[name] = linear or find_trait_residual(conditional, name, graph)
