@@ -12,7 +12,8 @@ from scipy.stats import kstest
 from nnmm_pymc.kernels.genotypes import TILE, genetic_values, marker_products, masked_gram
 from nnmm_pymc.kernels.llvm import processor_has
 from nnmm_pymc.kernels.markers import BLOCK, sweep
-from nnmm_pymc.kernels.packed import CHUNK, DIGITS, NOT_PACKED, pack, split
+from nnmm_pymc.kernels.packed import CHUNK, DIGITS, GROUP, NOT_PACKED, pack, split
+from nnmm_pymc.kernels.products import CHUNKS, packed_products
 from nnmm_pymc.kernels.scale import draw_scale
 
 
@@ -267,6 +268,30 @@ def test_digits_are_the_residual_in_fixed_point():
         assert total == numbers.sum()
         assert unit < 1.3e-7 * abs(largest)
     assert split(np.zeros(CHUNK, np.float32), np.empty((4, DIGITS, 64), np.int8)) == (0.0, 0)
+
+
+@pytest.mark.parametrize("n_chunks", [1, GROUP, GROUP + 1, CHUNKS, 2 * CHUNKS + GROUP + 2])
+@pytest.mark.parametrize("n_responses", [1, 2, 3])
+def test_products_of_packed_dosages(n_chunks, n_responses):
+    """Sums of so many individuals that they are taken in parts, and the largest there are."""
+    n, p = CHUNK * n_chunks - 3, 5
+    dosages, centre, dense = make_genotypes(p, n, np.int8)
+    dosages[:2], centre[:2], dense[:2] = 2, [0.0, 1.0], [[2.0], [1.0]]
+    rng = np.random.default_rng(9)
+    responses = np.zeros((n_responses, CHUNK * n_chunks), np.float32)
+    responses[:, :n] = rng.choice([-1.0, 1.0], (n_responses, n)) * rng.uniform(0.99, 1.0, n)
+    responses[0, :n] = -1.0
+    digits = np.empty((n_responses, 4 * n_chunks, DIGITS, 64), np.int8)
+    own, out = pack(dosages), np.empty((n_responses, p))
+    units, totals = np.transpose([split(r, d) for r, d in zip(responses, digits, strict=True)])
+    # fmt: off
+    packed_products(
+        own.dosages, own.starts, own.missing, centre, 0, p, responses, digits, units, totals,
+        np.empty(8, np.int64), out,
+    )
+    # fmt: on
+    expected = responses[:, :n].astype(float) @ dense.T
+    np.testing.assert_allclose(out, expected, rtol=1e-6, atol=2e-7 * n)
 
 
 def exact_posterior(x, y, precision, weights, variances):

@@ -92,7 +92,19 @@ class Genotypes:
 
     @cached_property
     def packed(self) -> Packed:
-        """Dosages with four in a byte, for the sweep; `NOT_PACKED` where bytes are faster."""
+        """Dosages with four in a byte, for the sweep; `NOT_PACKED` where bytes are faster.
+
+        Raises
+        ------
+        InputError
+            int8 dosages are not 0, 1, 2 or `MISSING`.
+        """
+        lowest, highest = self.dosages.min(initial=0), self.dosages.max(initial=0)
+        if self.dosages.dtype == np.int8 and (lowest < MISSING or highest > 2):
+            raise InputError(
+                f"{self.source}: int8 dosages are 0, 1, 2, or {MISSING} for a missing call, and "
+                f"these lie between {lowest} and {highest}; give other dosages as float32."
+            )
         if not packing_pays():
             return NOT_PACKED
         return pack(self.dosages, partial(empty, scratch=self.scratch))

@@ -11,7 +11,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core.registry import cpu_target
 
-__all__ = ["declare", "load_vector", "loop", "pointer", "processor_has", "splat"]
+__all__ = ["declare", "load_vector", "loop", "pointer", "prefetch", "processor_has", "splat"]
 
 
 def processor_has(*features: str) -> bool:
@@ -36,6 +36,14 @@ def load_vector(builder: Any, place: Any) -> Any:
     value = builder.load(place)
     value.align = 1
     return value
+
+
+def prefetch(builder: Any, address: Any) -> None:
+    """Have what lies at an address, which need not be a valid one, brought into the cache."""
+    byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+    function = declare(builder, "llvm.prefetch.p0i8", ir.VoidType(), [byte, word, word, word])
+    # To be read, into the second cache, as data.
+    builder.call(function, [builder.inttoptr(address, byte), word(0), word(2), word(1)])
 
 
 def splat(builder: Any, scalar: Any, vector: Any) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -22,7 +23,15 @@ from numba import types
 from numba.core.extending import intrinsic
 
 from nnmm_pymc.kernels.jit import kernel, part
-from nnmm_pymc.kernels.llvm import declare, load_vector, loop, pointer, processor_has, splat
+from nnmm_pymc.kernels.llvm import (
+    declare,
+    load_vector,
+    loop,
+    pointer,
+    prefetch,
+    processor_has,
+    splat,
+)
 
 __all__ = [
     "CHUNK",
@@ -38,6 +47,8 @@ __all__ = [
 #: Individuals whose dosages fill one vector of bytes.
 CHUNK = 256
 DIGITS = 3
+#: Chunks whose sums of 16 bits need not be widened.
+GROUP = 7
 #: Each missing call costs as much as some 30 dosages.
 MOST_MISSING = 0.1
 #: What a processor needs for VPDPBUSD on vectors of 64 bytes.
@@ -86,10 +97,10 @@ def packing_pays() -> bool:
 def pack(dosages: np.ndarray, empty: Callable[..., np.ndarray] = np.zeros) -> Packed:
     """Packed dosages of a (p, n) array, in arrays made by ``empty(shape, dtype)``.
 
-    They are `NOT_PACKED` where dosages are no whole numbers up to 3, or more than a tenth of the
-    calls is missing.
+    They are `NOT_PACKED` where dosages are not the calls 0, 1, 2 and -1 (missing), or more than a
+    tenth is missing.
     """
-    if dosages.dtype != np.int8 or dosages.max(initial=0) > 3:
+    if dosages.dtype != np.int8:
         return NOT_PACKED
     counts = _count_missing(dosages)
     if counts.sum() > MOST_MISSING * dosages.size:
@@ -230,7 +241,7 @@ class _Products:
         self.words = ir.VectorType(ir.IntType(32), 8 if self.pairs else 16)
 
     def add(self, total: Any, dosages: Any, digits: Any) -> Any:
-        """Add the products of unsigned dosages up to 3 and signed digits."""
+        """Add the products of dosages and signed digits."""
         builder = self.builder
         if self.wide:
             name, words = "llvm.x86.avx512.vpdpbusd.512", self.words
@@ -238,8 +249,8 @@ class _Products:
                 declare(builder, name, words, [words] * 3), [total, dosages, digits]
             )
         if self.pairs:
-            # Sums of two products, at most 768 in size, so that 16 bits hold 42 of them; there are
-            # 8 to a chunk.
+            # Sums of two products, at most 512 in size, of which 16 bits hold 63: GROUP chunks have
+            # 8 each.
             bytes_ = ir.VectorType(ir.IntType(8), 32)
             function = declare(builder, "llvm.x86.avx2.pmadd.ub.sw", total.type, [bytes_] * 2)
             arguments = [builder.bitcast(v, bytes_) for v in (dosages, digits)]
@@ -252,6 +263,21 @@ class _Products:
             total = builder.add(total, builder.mul(dosage, digit))
         return total
 
+    def quarters(self, add: Callable[..., Sequence[Any]], word: Any, sums: Sequence[Any]) -> Any:
+        """Sums over the quarters q of a chunk; ``add(q, 2q, sums)`` adds one."""
+        if not self.pairs:
+            for q in range(4):
+                sums = add(word(q), _constant(self.words, 2 * q), sums)
+            return sums
+        # A loop, as LLVM would reorder the sums of four until the registers do not hold them.
+        builder, number = self.builder, self.words.element
+
+        def one(q: Any, carried: list[Any]) -> Sequence[Any]:
+            shift = builder.trunc(builder.shl(q, word(1)), number)
+            return add(q, splat(builder, shift, self.words), carried)
+
+        return loop(builder, word(4), sums, one)
+
     def over(self, chunks: Any, n_sums: int, add: Callable[..., Sequence[Any]]) -> list[Any]:
         """Sums over all chunks; ``add(c, sums)`` adds those of chunk c."""
         zero = ir.Constant(self.words, None)
@@ -262,14 +288,14 @@ class _Products:
         widen = declare(builder, "llvm.x86.avx2.pmadd.wd", self.words, [halves] * 2)
 
         def group(first: Any, sums: list[Any]) -> list[Any]:
-            left = builder.sub(chunks, first)
-            size = builder.select(builder.icmp_signed("<", left, word(4)), left, word(4))
+            left, most = builder.sub(chunks, first), word(GROUP)
+            size = builder.select(builder.icmp_signed("<", left, most), left, most)
             start = [ir.Constant(halves, None)] * n_sums
             short = loop(builder, size, start, lambda c, own: add(builder.add(first, c), own))
             long = [builder.call(widen, [v, _constant(halves, 1)]) for v in short]
             return [builder.add(*pair) for pair in zip(sums, long, strict=True)]
 
-        return loop(builder, chunks, [zero] * n_sums, group, step=4)
+        return loop(builder, chunks, [zero] * n_sums, group, step=GROUP)
 
 
 def packed_dot(markers: int, responses: int) -> Any:
@@ -287,21 +313,31 @@ def packed_dot(markers: int, responses: int) -> Any:
             rows = [builder.add(x, builder.mul(x_stride, word(m))) for m in range(markers)]
             columns = [builder.add(digits, builder.mul(stride, word(k))) for k in range(responses)]
 
-            def add(c, sums):
+            # The rows of the next markers, for which nothing would wait otherwise.
+            following = [builder.add(row, builder.mul(x_stride, word(markers))) for row in rows]
+
+            def add_quarter(c, begin, q, shift, sums):
+                """A quarter of a chunk: those dosages that are at bits 2q and 2q + 1."""
                 sums = list(sums)
-                for begin, q in product(range(0, 64, width), range(4)):
-                    place = builder.add(builder.mul(c, word(64)), word(begin))
-                    packed = [_load(builder, row, place, words) for row in rows]
-                    shifted = [builder.lshr(v, _constant(words, 2 * q)) for v in packed]
-                    dosages = [builder.and_(v, _constant(words, 0x03030303)) for v in shifted]
-                    part = builder.add(builder.mul(c, word(4)), word(q))
-                    part = builder.mul(part, word(64 * DIGITS))
-                    for (k, column), d in product(enumerate(columns), range(DIGITS)):
-                        offset = builder.add(part, word(64 * d + begin))
-                        digit = _load(builder, column, offset, words)
-                        for m, dosage in enumerate(dosages):
-                            s = (m * responses + k) * DIGITS + d
-                            sums[s] = own.add(sums[s], dosage, digit)
+                place = builder.add(builder.mul(c, word(64)), word(begin))
+                part = builder.add(builder.mul(c, word(4)), q)
+                part = builder.mul(part, word(64 * DIGITS))
+                packed = [_load(builder, row, place, words) for row in rows]
+                shifted = [builder.lshr(v, shift) for v in packed]
+                dosages = [builder.and_(v, _constant(words, 0x03030303)) for v in shifted]
+                for (k, column), d in product(enumerate(columns), range(DIGITS)):
+                    offset = builder.add(part, word(64 * d + begin))
+                    digit = _load(builder, column, offset, words)
+                    for m, dosage in enumerate(dosages):
+                        s = (m * responses + k) * DIGITS + d
+                        sums[s] = own.add(sums[s], dosage, digit)
+                return sums
+
+            def add(c, sums):
+                for row in following:
+                    prefetch(builder, builder.add(row, builder.mul(c, word(64))))
+                for begin in range(0, 64, width):
+                    sums = own.quarters(partial(add_quarter, c, begin), word, sums)
                 return sums
 
             n_sums = markers * responses * DIGITS

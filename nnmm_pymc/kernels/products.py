@@ -32,7 +32,7 @@ LONG_TILE = 4096
 # Markers at a time whose centred dosages are kept.
 ROWS = 8
 # Responses that change with a marker below which its dosages are not kept.
-FEW = 4
+FEW = 6
 
 # Markers and responses whose sums stay in registers, of which there are 32 of one vector each, or
 # sixteen of half a vector.
@@ -41,9 +41,14 @@ _dot_many, _dot_two, _dot_one = (dot(MARKERS, k) for k in (RESPONSES, 2, 1))
 _read_many, _read_two, _read_one = (read_dot(MARKERS, k, "int8") for k in (RESPONSES, 2, 1))
 _subtract_4, _subtract_1 = subtract(4), subtract(1)
 _convert_4, _convert_1 = subtract(4, "int8"), subtract(1, "int8")
-# The same of packed dosages, four markers at a time.
-PAIR = 2 if processor_has(*WIDE) else 1
-_packed_pair, _packed_4x1, _packed_1x1 = packed_dot(4, PAIR), packed_dot(4, 1), packed_dot(1, 1)
+# The same of packed dosages: with two responses, and with one.
+PAIR = 2
+PAIR_ROWS, COLUMN_ROWS = (4, 4) if processor_has(*WIDE) else (1, 2)
+_packed_pair, _packed_column, _packed_single = (
+    packed_dot(*shape) for shape in ((PAIR_ROWS, PAIR), (COLUMN_ROWS, 1), (1, 1))
+)
+# Chunks at a time: the digits of two responses fit the L1 cache.
+CHUNKS = 16
 
 
 @part()
@@ -131,6 +136,30 @@ def _sum_lanes(lanes, size, out):
 
 
 @part()
+def _add_packed(packed, digits, sums, out):
+    """Add the sums of dosages times the digits of one response or two; in float64 exact."""
+    size, width, chunks = packed.shape[0], digits.shape[0], packed.shape[1] // 64
+    x_stride, stride, place = packed.strides[0], digits.strides[0], sums.ctypes.data
+    most = PAIR_ROWS if width == PAIR else COLUMN_ROWS
+    j = 0
+    while j < size:
+        rows = most if j + most <= size else 1
+        x = packed[j:].ctypes.data
+        if rows < most:
+            for k in range(width):
+                r = digits[k:].ctypes.data
+                _packed_single(x, 0, r, 0, chunks, place + 8 * k)
+        elif width == PAIR:
+            _packed_pair(x, x_stride, digits.ctypes.data, stride, chunks, place)
+        else:
+            _packed_column(x, x_stride, digits.ctypes.data, 0, chunks, place)
+        for m in range(rows):
+            for k in range(width):
+                out[k, j + m] += sums[m * width + k]
+        j += rows
+
+
+@part()
 def packed_products(
     packed, starts, missing, centre, first, size, responses, digits, units, totals, sums, out
 ):
@@ -139,27 +168,17 @@ def packed_products(
     With d the dosage, 0 where it is missing: x'r = d'r - c (sum of r - sum of r where it is).
     """
     chunks = packed.shape[1] // 64
-    n_responses, stride = responses.shape[0], digits.strides[0]
-    x_stride, place = packed.strides[0], sums.ctypes.data
-    x = packed.ctypes.data + first * x_stride
-    for j in range(0, size, 4):
-        rows = min(4, size - j)
-        k = 0
-        while k < n_responses:
-            r = digits.ctypes.data + k * stride
-            width = PAIR if rows == 4 and k + PAIR <= n_responses else 1
-            if rows < 4:
-                for m in range(rows):
-                    _packed_1x1(x + (j + m) * x_stride, 0, r, 0, chunks, place + 8 * m)
-            elif width == PAIR:
-                _packed_pair(x + j * x_stride, x_stride, r, stride, chunks, place)
-            else:
-                _packed_4x1(x + j * x_stride, x_stride, r, 0, chunks, place)
-            for m in range(rows):
-                for own in range(width):
-                    total = sums[m * width + own] - centre[first + j + m] * totals[k + own]
-                    out[k + own, j + m] = units[k + own] * total
-            k += width
+    n_responses = responses.shape[0]
+    out[:, :size] = 0.0
+    for begin in range(0, chunks, CHUNKS):
+        end = min(chunks, begin + CHUNKS)
+        for k in range(0, n_responses, PAIR):
+            width = min(PAIR, n_responses - k)
+            own = digits[k : k + width, 4 * begin : 4 * end]
+            _add_packed(packed[first : first + size, 64 * begin : 64 * end], own, sums, out[k:])
+    for k in range(n_responses):
+        for j in range(size):
+            out[k, j] = units[k] * (out[k, j] - centre[first + j] * totals[k])
     for marker in range(first, first + size):
         for place in range(starts[marker], starts[marker + 1]):
             for k in range(n_responses):

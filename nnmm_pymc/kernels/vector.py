@@ -16,12 +16,21 @@ from llvmlite import ir
 from numba import types
 from numba.core.extending import intrinsic
 
-from nnmm_pymc.kernels.llvm import declare, load_vector, loop, pointer, splat
+from nnmm_pymc.kernels.llvm import (
+    declare,
+    load_vector,
+    loop,
+    pointer,
+    prefetch,
+    processor_has,
+    splat,
+)
 
 __all__ = ["LANES", "centre_float32", "centre_int8", "dot", "read_dot", "subtract"]
 
 LANES = 16
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_WORDS = ir.VectorType(ir.IntType(32), LANES)
 _ELEMENTS = {"int8": ir.IntType(8), "float32": ir.FloatType()}
 # Bytes ahead of a stream of dosages that are fetched while it is read once.
 _PREFETCH = 1024
@@ -42,11 +51,33 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(fma, [a, b, c])
 
 
-def _prefetch(builder: Any, address: Any) -> None:
-    byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-    function = declare(builder, "llvm.prefetch.p0i8", ir.VoidType(), [byte, word, word, word])
-    ahead = builder.inttoptr(builder.add(address, address.type(_PREFETCH)), byte)
-    builder.call(function, [ahead, word(0), word(2), word(1)])
+def _looked_up(builder: Any, dosage: Any, centre: Any) -> Any:
+    """The same of calls 0, 1, 2 and -1, each an index of four values; None if there is no such way.
+
+    The instruction takes the two lowest bits of an index, so -1 is the last of the four.
+    """
+    if processor_has("avx512f"):
+        name, width = "llvm.x86.avx512.vpermilvar.ps.512", 16
+    elif processor_has("avx2"):
+        name, width = "llvm.x86.avx.vpermilvar.ps.256", 8
+    else:
+        return None
+    vector, words = (ir.VectorType(t, width) for t in (ir.FloatType(), ir.IntType(32)))
+    table = builder.fsub(ir.Constant(_VECTOR, [0.0, 1.0, 2.0, 0.0] * (LANES // 4)), centre)
+    last = ir.Constant(ir.VectorType(ir.IntType(1), LANES), [0, 0, 0, 1] * (LANES // 4))
+    table = builder.select(last, ir.Constant(_VECTOR, None), table)
+    indices, call = builder.sext(dosage, _WORDS), declare(builder, name, vector, [vector, words])
+
+    def some(value: Any, first: int, count: int) -> Any:
+        order = ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(first, first + count)))
+        return builder.shuffle_vector(value, value, order)
+
+    table = some(table, 0, width)
+    parts = [builder.call(call, [table, some(indices, i, width)]) for i in range(0, LANES, width)]
+    if len(parts) == 1:
+        return parts[0]
+    order = ir.Constant(_WORDS, list(range(LANES)))
+    return builder.shuffle_vector(*parts, order)
 
 
 def _centred(builder: Any, address: Any, i: Any, centre: Any, element: Any) -> Any:
@@ -54,6 +85,9 @@ def _centred(builder: Any, address: Any, i: Any, centre: Any, element: Any) -> A
     dosage = load_vector(builder, _pointer(builder, address, i, element))
     zero = ir.Constant(_VECTOR, None)
     if element == _ELEMENTS["int8"]:
+        found = _looked_up(builder, dosage, centre)
+        if found is not None:
+            return found
         present = builder.icmp_signed(">=", dosage, ir.Constant(dosage.type, None))
         dosage = builder.sitofp(dosage, _VECTOR)
     else:
@@ -111,7 +145,7 @@ def read_dot(markers: int, responses: int, name: str) -> Any:
             def load(i):
                 values = []
                 for row, place, mean in zip(rows, kept, means, strict=True):
-                    _prefetch(builder, builder.add(row, i))
+                    prefetch(builder, builder.add(builder.add(row, i), i.type(_PREFETCH)))
                     values.append(_centred(builder, row, i, mean, _ELEMENTS[name]))
                     if responses > 1:
                         _store(builder, values[-1], _pointer(builder, place, i))
