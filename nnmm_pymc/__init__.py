@@ -25,8 +25,6 @@ from nnmm_pymc.alphabet import BayesC as BayesC
 from nnmm_pymc.alphabet import BayesL as BayesL
 from nnmm_pymc.alphabet import BayesR as BayesR
 from nnmm_pymc.alphabet import Horseshoe as Horseshoe
-from nnmm_pymc.checks import check_conditionals as check_conditionals
-from nnmm_pymc.checks import geweke as geweke
 from nnmm_pymc.covariance import HalfTCovariance as HalfTCovariance
 from nnmm_pymc.crossval import cross_validate as cross_validate
 from nnmm_pymc.crossval import summarise_folds as summarise_folds
@@ -86,6 +84,8 @@ from nnmm_pymc.variance_components import trait_correlations as trait_correlatio
 from nnmm_pymc.variance_components import variance_components as variance_components
 
 if TYPE_CHECKING:
+    from nnmm_pymc.checks import check_conditionals as check_conditionals
+    from nnmm_pymc.checks import geweke as geweke
     from nnmm_pymc.plots import plot_fit as plot_fit
     from nnmm_pymc.plots import plot_network as plot_network
     from nnmm_pymc.plots import plot_pip as plot_pip
@@ -93,9 +93,9 @@ if TYPE_CHECKING:
     from nnmm_pymc.store import load as load
     from nnmm_pymc.store import save as save
 
-# Matplotlib and zarr take most of a second to import, which not every use needs.
+# Matplotlib, zarr and scipy.stats take most of a second to import, which not every use needs.
 _LATER = dict.fromkeys(("plot_fit", "plot_network", "plot_pip", "plot_predicted"), "plots")
-_LATER |= {"load": "store", "save": "store"}
+_LATER |= {"load": "store", "save": "store", "check_conditionals": "checks", "geweke": "checks"}
 
 
 def __getattr__(name: str) -> Any:

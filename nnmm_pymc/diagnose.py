@@ -7,7 +7,6 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -202,6 +201,8 @@ def _row(variable: xr.DataArray) -> list[float]:
     moving = variable.std(dim=("chain", "draw")) > 0
     if not bool(moving.any()):
         return [1.0, np.nan, np.nan]
+    import arviz_stats  # It takes as long to import as all of this package.
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         rhat = arviz_stats.rhat(variable).where(moving)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -157,6 +156,8 @@ def compare_networks(log_likelihoods: Mapping[str, xr.DataTree], **options: Any)
                 f"{first!r} and {other!r} are not of the same phenotypes; fit both to the same "
                 "individuals, and name the traits= of both."
             )
+    import arviz_stats  # It takes as long to import as all of this package.
+
     return arviz_stats.compare(dict(log_likelihoods), **options)
 
 

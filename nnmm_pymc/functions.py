@@ -18,7 +18,6 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.replace import graph_replace
 from scipy.special import ndtri
-from scipy.stats.qmc import LatinHypercube
 
 from nnmm_pymc.errors import InputError
 
@@ -163,6 +162,8 @@ class NodeFunction:
 @lru_cache(maxsize=4)
 def _normal_points(dimension: int) -> np.ndarray:
     """(N_SETS, N_RESIDUALS, dimension): sets of points spread like independent normals."""
+    from scipy.stats.qmc import LatinHypercube  # Slow to import.
+
     cube = LatinHypercube(dimension, rng=0)
     points = ndtri([cube.random(N_RESIDUALS) for _ in range(N_SETS)])
     points -= points.mean(axis=1, keepdims=True)

@@ -17,7 +17,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -188,6 +187,8 @@ def _dataset(
             other = {f"{node.dim}_other": node.columns}
             out[f"{node.name}_genetic_covariance"] = _array(values, leading | columns | other)
         if node.terminal and shape[0] > 1:
+            import arviz_stats  # It takes as long to import as all of this package.
+
             by_draw = np.concatenate(own.kept).reshape(*shape, len(people), -1)
             # Values that never move, of a trait without included markers, agree.
             with np.errstate(invalid="ignore"):

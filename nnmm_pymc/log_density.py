@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import arviz_stats  # noqa: F401  (gives arrays their .azstats)
 import numpy as np
 import xarray as xr
 from pymc.model.transform.conditioning import remove_value_transforms
@@ -170,6 +169,8 @@ def _smoothed(log_ratio: xr.DataArray) -> tuple[xr.DataArray, float]:
     """Pareto smoothed log weights and k-hat."""
     if log_ratio.size < LEAST_DRAWS or not np.isfinite(log_ratio.max()):
         return log_ratio, np.inf
+    import arviz_stats  # noqa: F401  (gives arrays their .azstats; is slow to import)
+
     try:
         log_weights, k = (-log_ratio).azstats.psislw(dim=list(SAMPLE))  # it takes minus the log
     except ValueError:  # the largest are all equal, as between two uniform priors

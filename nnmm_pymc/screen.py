@@ -17,7 +17,6 @@ import pymc as pm
 import xarray as xr
 from pymc.distributions.continuous import FlatRV, HalfFlatRV
 from pytensor.graph.traversal import ancestors
-from scipy import stats
 from scipy.special import logit
 
 from nnmm_pymc.description import read_description
@@ -41,11 +40,20 @@ LEAST_P = 0.005
 # Of so many, at most two may lie on one side: of 200, none, which happens to 1 % of sound columns.
 REPLICATES = 1000
 
-STATISTICS = {
-    "spread": lambda v: v.std(axis=-1),
-    "skewness": lambda v: stats.skew(v, axis=-1),
-    "tails": lambda v: stats.kurtosis(v, axis=-1),
-}
+
+def _skewness(values: np.ndarray) -> np.ndarray:
+    from scipy.stats import skew  # Slow to import.
+
+    return skew(values, axis=-1)
+
+
+def _tails(values: np.ndarray) -> np.ndarray:
+    from scipy.stats import kurtosis
+
+    return kurtosis(values, axis=-1)
+
+
+STATISTICS = {"spread": lambda v: v.std(axis=-1), "skewness": _skewness, "tails": _tails}
 
 
 def diagnose(result: xr.DataTree, network: Network | None = None) -> Diagnosis:

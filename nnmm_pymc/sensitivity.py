@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import arviz_base
-import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -199,6 +198,8 @@ def _reweighted(base: Draws, weights: xr.DataArray) -> list[dict[str, Any]]:
 
 
 def _mcse(draws: xr.DataArray) -> float:
+    import arviz_stats  # It takes as long to import as all of this package.
+
     return float(arviz_stats.mcse(draws)) if float(draws.std()) > 0 else 0.0
 
 

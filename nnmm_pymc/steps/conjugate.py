@@ -9,7 +9,6 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.replace import graph_replace
 from scipy.special import logit
-from scipy.stats import geninvgauss
 
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
@@ -177,6 +176,8 @@ def _log_draw_positive(c: Conjugate, eta: Eta, rng) -> np.ndarray:
     if np.allclose(shape, 0.5, rtol=0, atol=1e-9):
         # 1/v is inverse Gaussian with mean sqrt(psi/chi) and shape psi.
         return -np.log(rng.wald(np.sqrt(psi / chi), psi))
+    from scipy.stats import geninvgauss  # Slow to import.
+
     drawn = geninvgauss.rvs(shape, np.sqrt(chi * psi), random_state=rng)
     return 0.5 * np.log(chi / psi) + np.log(drawn)
 
