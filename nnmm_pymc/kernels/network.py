@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnmm_pymc.kernels.activate import activate_all
-from nnmm_pymc.kernels.jit import FAST, kernel, part
+from nnmm_pymc.kernels.jit import FAST, kernel, part, section
 from nnmm_pymc.kernels.rows import add, add_at, dot, dot_at, take_at
 
 __all__ = ["add_activated", "network_density"]
@@ -44,7 +44,7 @@ def _pull_traits(eta, traits, counted, precision):
     return total
 
 
-@part()
+@section
 def _incomplete_rows(
     latent,
     row,

@@ -44,9 +44,7 @@ _convert_4, _convert_1 = subtract(4, "int8"), subtract(1, "int8")
 # The same of packed dosages: with two responses, and with one.
 PAIR = 2
 PAIR_ROWS, COLUMN_ROWS = (4, 4) if processor_has(*WIDE) else (1, 2)
-_packed_pair, _packed_column, _packed_single = (
-    packed_dot(*shape) for shape in ((PAIR_ROWS, PAIR), (COLUMN_ROWS, 1), (1, 1))
-)
+_packed_pair, _packed_column = packed_dot(PAIR_ROWS, PAIR), packed_dot(COLUMN_ROWS, 1)
 # Chunks at a time: the digits of two responses fit the L1 cache.
 CHUNKS = 16
 
@@ -139,20 +137,18 @@ def _sum_lanes(lanes, size, out):
 def _add_packed(packed, digits, sums, out):
     """Add the sums of dosages times the digits of one response or two; in float64 exact."""
     size, width, chunks = packed.shape[0], digits.shape[0], packed.shape[1] // 64
-    x_stride, stride, place = packed.strides[0], digits.strides[0], sums.ctypes.data
+    x_stride, r_stride = packed.strides[0], digits.strides[0]
+    r, place = digits.ctypes.data, sums.ctypes.data
     most = PAIR_ROWS if width == PAIR else COLUMN_ROWS
     j = 0
     while j < size:
+        # What is left is taken one by one, as if the row stood there several times.
         rows = most if j + most <= size else 1
-        x = packed[j:].ctypes.data
-        if rows < most:
-            for k in range(width):
-                r = digits[k:].ctypes.data
-                _packed_single(x, 0, r, 0, chunks, place + 8 * k)
-        elif width == PAIR:
-            _packed_pair(x, x_stride, digits.ctypes.data, stride, chunks, place)
+        x, stride = packed[j:].ctypes.data, x_stride if rows == most else 0
+        if width == PAIR:
+            _packed_pair(x, stride, r, r_stride, chunks, place)
         else:
-            _packed_column(x, x_stride, digits.ctypes.data, 0, chunks, place)
+            _packed_column(x, stride, r, r_stride, chunks, place)
         for m in range(rows):
             for k in range(width):
                 out[k, j + m] += sums[m * width + k]
