@@ -16,7 +16,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.replace import graph_replace, vectorize_graph
 from pytensor.graph.traversal import ancestors
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtrs
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
@@ -248,7 +248,8 @@ class GaussianGibbs(GibbsStep):
         own = precision[self.alone, self.alone]
         draw[self.alone] = (linear[self.alone] + np.sqrt(own) * noise[self.alone]) / own
         for block in self.blocks:
-            lower = np.linalg.cholesky(precision[np.ix_(block, block)])
-            whitened = solve_triangular(lower, linear[block], lower=True) + noise[block]
-            draw[block] = solve_triangular(lower, whitened, lower=True, trans=1)
+            upper = np.linalg.cholesky(precision[np.ix_(block, block)]).T
+            # Of LAPACK, as what SciPy puts around it takes ten times as long for a dozen elements.
+            whitened = dtrtrs(upper, linear[block], trans=1)[0] + noise[block]
+            draw[block] = dtrtrs(upper, whitened)[0]
         return point | self.quadratic.stack.split(draw), [{}]
