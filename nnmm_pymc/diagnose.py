@@ -201,7 +201,7 @@ def _row(variable: xr.DataArray) -> list[float]:
     moving = variable.std(dim=("chain", "draw")) > 0
     if not bool(moving.any()):
         return [1.0, np.nan, np.nan]
-    import arviz_stats  # It takes as long to import as all of this package.
+    import arviz_stats  # Slow to import.
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

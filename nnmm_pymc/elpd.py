@@ -156,7 +156,7 @@ def compare_networks(log_likelihoods: Mapping[str, xr.DataTree], **options: Any)
                 f"{first!r} and {other!r} are not of the same phenotypes; fit both to the same "
                 "individuals, and name the traits= of both."
             )
-    import arviz_stats  # It takes as long to import as all of this package.
+    import arviz_stats  # Slow to import.
 
     return arviz_stats.compare(dict(log_likelihoods), **options)
 

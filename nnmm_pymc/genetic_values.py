@@ -187,7 +187,7 @@ def _dataset(
             other = {f"{node.dim}_other": node.columns}
             out[f"{node.name}_genetic_covariance"] = _array(values, leading | columns | other)
         if node.terminal and shape[0] > 1:
-            import arviz_stats  # It takes as long to import as all of this package.
+            import arviz_stats  # Slow to import.
 
             by_draw = np.concatenate(own.kept).reshape(*shape, len(people), -1)
             # Values that never move, of a trait without included markers, agree.

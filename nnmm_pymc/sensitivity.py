@@ -198,7 +198,7 @@ def _reweighted(base: Draws, weights: xr.DataArray) -> list[dict[str, Any]]:
 
 
 def _mcse(draws: xr.DataArray) -> float:
-    import arviz_stats  # It takes as long to import as all of this package.
+    import arviz_stats  # Slow to import.
 
     return float(arviz_stats.mcse(draws)) if float(draws.std()) > 0 else 0.0
 

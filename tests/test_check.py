@@ -107,8 +107,9 @@ def wrong_degrees_of_freedom(monkeypatch):
 def wrong_precision_of_the_sweep(monkeypatch):
     right = markers.sweep
 
-    def sweep(dosages, centre, gram, masks, pattern, residual, precision, *rest):
-        right(dosages, centre, gram, masks, pattern, residual, 1.01 * precision, *rest)
+    def sweep(*arrays):
+        data, (residual, precision, *rest) = arrays[:8], arrays[8:]
+        right(*data, residual, 1.01 * precision, *rest)
 
     monkeypatch.setattr(markers, "sweep", sweep)
 

@@ -180,15 +180,18 @@ def test_sweep_draws_the_same_on_plainer_processors(features):
     """Instructions that a processor lacks stop the whole process."""
     if not processor_has(*features):
         pytest.skip("what is to be tried needs AVX2")
-    case = "test_sweep_draws_what_the_marker_by_marker_sampler_draws[0.3-packed-False-3]"
+    cases = [
+        f"{__file__}::test_sweep_draws_what_the_marker_by_marker_sampler_draws[0.3-packed-False-3]",
+        f"{__file__}::test_products_of_packed_dosages[3-{2 * CHUNKS + GROUP + 2}]",
+    ]
     plainer = ",".join(f"+{f}" for f in features)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n0", f"{__file__}::{case}"],
+        [sys.executable, "-m", "pytest", "-q", "-n0", *cases],
         env=os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": plainer},
         capture_output=True,
         text=True,
     )
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
 @both_ways

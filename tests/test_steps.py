@@ -666,7 +666,7 @@ class Recorder:
     def wald(self, mean, scale):
         return self._note("wald", mean, scale)
 
-    def rvs(self, p, b, random_state):
+    def draw_geninvgauss(self, p, b, rng):
         return self._note("gig", p, b)
 
 
@@ -707,7 +707,7 @@ def test_conjugate_draws_are_from_the_conditional_of_the_model(case, which, requ
         step.setup_chain(np.random.default_rng(0), 1, 1)
         for conjugate, variable in zip(step.conjugates, step.vars, strict=True):
             recorder = Recorder()
-            monkeypatch.setattr(conjugate_module, "geninvgauss", recorder)
+            monkeypatch.setattr(conjugate_module, "draw_geninvgauss", recorder.draw_geninvgauss)
             step.rng = recorder
             drawn, _ = step.step(point)
             alone = recorder.asked[step.conjugates.index(conjugate)]
@@ -725,6 +725,22 @@ def test_conjugate_draws_are_from_the_conditional_of_the_model(case, which, requ
             assert np.ptp(differences) < 1e-7 * size + 1e-6, conjugate.value
             checked.add(step.conditional.rvs[value].name)
     assert checked == set(names)
+
+
+def test_a_gaussian_conditional_that_is_not_finite_is_said(zoo, monkeypatch):
+    step = next(iter(steps_of(zoo.plan, "gaussian_gibbs")))
+    step.setup_chain(np.random.default_rng(0), 1, 1)
+    right = type(step.quadratic).__call__
+
+    def read(self, point):
+        precision, linear = right(self, point)
+        return precision, np.inf * linear
+
+    monkeypatch.setattr(type(step.quadratic), "__call__", read)
+    with pytest.raises(
+        InputError, match=rf"full conditional of .*{step.vars[0].name}.* not finite"
+    ):
+        step.step(points_of(zoo.plan)[0])
 
 
 def conditional_cdf(case, point, value, element, draws):

@@ -99,14 +99,14 @@ class Genotypes:
         InputError
             int8 dosages are not 0, 1, 2 or `MISSING`.
         """
+        if self.dosages.dtype != np.int8 or not packing_pays():
+            return NOT_PACKED
         lowest, highest = self.dosages.min(initial=0), self.dosages.max(initial=0)
-        if self.dosages.dtype == np.int8 and (lowest < MISSING or highest > 2):
+        if lowest < MISSING or highest > 2:
             raise InputError(
                 f"{self.source}: int8 dosages are 0, 1, 2, or {MISSING} for a missing call, and "
                 f"these lie between {lowest} and {highest}; give other dosages as float32."
             )
-        if not packing_pays():
-            return NOT_PACKED
         return pack(self.dosages, partial(empty, scratch=self.scratch))
 
     def has_calls(self, individuals: pd.Index) -> np.ndarray:

@@ -31,6 +31,7 @@ from nnmm_pymc.kernels.markers import BLOCK, draw_mixture
 from nnmm_pymc.kernels.packed import CHUNK, DIGITS
 from nnmm_pymc.kernels.products import (
     ROWS,
+    SUMS,
     TILE,
     block_update,
     multiply,
@@ -180,7 +181,7 @@ def _sweep(genotypes, gram, group, omega, residual, prior, effects, classes, uni
     lanes = np.empty((0 if is_packed else BLOCK, n_traits, LANES), np.float32)
     digits = np.empty((n_traits, width // 64 if is_packed else 0, DIGITS, 64), np.int8)
     units, totals = np.empty((2, n_traits))
-    sums = np.empty(8, np.int64)
+    sums = np.empty(SUMS, np.int64)
     products = np.empty((n_traits, BLOCK))
     change = np.zeros((BLOCK, n_traits), np.float32)
     changed = np.empty(BLOCK, np.int64)

@@ -26,6 +26,7 @@ from nnmm_pymc.kernels.packed import CHUNK, DIGITS
 from nnmm_pymc.kernels.products import (
     LONG_TILE,
     ROWS,
+    SUMS,
     TILE,
     block_update,
     multiply,
@@ -194,7 +195,8 @@ def sweep(
     Parameters
     ----------
     dosages : (p, n) array of int8 or float32
-        Genotypes, marker-major; a negative value is a missing call.
+        Genotypes, marker-major: int8 calls 0, 1, 2 and -1 (missing), or float32 dosages of which
+        negative ones are missing.
     packed, starts, missing : arrays
         Those of `Packed`.
     centre : (p,) array of float32
@@ -233,7 +235,7 @@ def sweep(
     lanes = np.empty((0 if is_packed else BLOCK, n_responses, LANES), np.float32)
     digits = np.empty((n_responses, width // 64 if is_packed else 0, DIGITS, 64), np.int8)
     units, totals = np.empty(n_responses), np.empty(n_responses)
-    sums = np.empty(8, np.int64)
+    sums = np.empty(SUMS, np.int64)
     moved_any = np.ones(n_responses, np.bool_)
     products = np.empty((n_responses, BLOCK))
     change = np.zeros((BLOCK, n_responses), np.float32)

@@ -48,7 +48,7 @@ __all__ = [
 CHUNK = 256
 DIGITS = 3
 #: Chunks whose sums of 16 bits need not be widened.
-GROUP = 7
+GROUP = 8
 #: Each missing call costs as much as some 30 dosages.
 MOST_MISSING = 0.1
 #: What a processor needs for VPDPBUSD on vectors of 64 bytes.
@@ -97,8 +97,8 @@ def packing_pays() -> bool:
 def pack(dosages: np.ndarray, empty: Callable[..., np.ndarray] = np.zeros) -> Packed:
     """Packed dosages of a (p, n) array, in arrays made by ``empty(shape, dtype)``.
 
-    They are `NOT_PACKED` where dosages are not the calls 0, 1, 2 and -1 (missing), or more than a
-    tenth is missing.
+    They are `NOT_PACKED` where dosages are not calls, of int8 and 0, 1, 2 or -1 (missing), or more
+    than a tenth of the calls is missing.
     """
     if dosages.dtype != np.int8:
         return NOT_PACKED
@@ -249,8 +249,8 @@ class _Products:
                 declare(builder, name, words, [words] * 3), [total, dosages, digits]
             )
         if self.pairs:
-            # Sums of two products, at most 512 in size, of which 16 bits hold 63: GROUP chunks have
-            # 8 each.
+            # Sums of two products, from -512 to 508, of which 16 bits hold 64: GROUP chunks have 8
+            # each.
             bytes_ = ir.VectorType(ir.IntType(8), 32)
             function = declare(builder, "llvm.x86.avx2.pmadd.ub.sw", total.type, [bytes_] * 2)
             arguments = [builder.bitcast(v, bytes_) for v in (dosages, digits)]

@@ -19,6 +19,7 @@ from nnmm_pymc.kernels.vector import (
 __all__ = [
     "LONG_TILE",
     "ROWS",
+    "SUMS",
     "TILE",
     "block_update",
     "multiply",
@@ -45,6 +46,7 @@ _convert_4, _convert_1 = subtract(4, "int8"), subtract(1, "int8")
 PAIR = 2
 PAIR_ROWS, COLUMN_ROWS = (4, 4) if processor_has(*WIDE) else (1, 2)
 _packed_pair, _packed_column = packed_dot(PAIR_ROWS, PAIR), packed_dot(COLUMN_ROWS, 1)
+SUMS = max(PAIR_ROWS * PAIR, COLUMN_ROWS)
 # Chunks at a time: the digits of two responses fit the L1 cache.
 CHUNKS = 16
 

@@ -52,7 +52,7 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def _looked_up(builder: Any, dosage: Any, centre: Any) -> Any:
-    """The same of calls 0, 1, 2 and -1, each an index of four values; None if there is no such way.
+    """Calls less their centre, each call an index of four values; None if there is no such way.
 
     The instruction takes the two lowest bits of an index, so -1 is the last of the four.
     """
@@ -81,7 +81,7 @@ def _looked_up(builder: Any, dosage: Any, centre: Any) -> Any:
 
 
 def _centred(builder: Any, address: Any, i: Any, centre: Any, element: Any) -> Any:
-    """Dosages less their centre; a missing call (negative) becomes 0."""
+    """Dosages less their centre; a missing call (-1 as int8, else negative) becomes 0."""
     dosage = load_vector(builder, _pointer(builder, address, i, element))
     zero = ir.Constant(_VECTOR, None)
     if element == _ELEMENTS["int8"]:
@@ -126,7 +126,7 @@ def read_dot(markers: int, responses: int, name: str) -> Any:
     """``read_dot(x, x_stride, centres, tile, tile_stride, r, r_stride, n, out, out_stride)``.
 
     As `dot`, of dosages that are centred and turned into float32 on the way, and left so in
-    ``tile`` if there is one (its address is not 0).
+    ``tile`` for further responses where there are several.
     """
 
     @intrinsic

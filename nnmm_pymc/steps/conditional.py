@@ -108,8 +108,9 @@ class ConditionalModel:
         is in two parts (`EffectPrior`).
     settlers : list of callable
         Put what the data bound between its bounds at draws from the prior.
-    residuals : dict of str to callable
-        How residuals of normal variables are read, of those that were asked for (`linear`).
+    residuals : dict of str to object
+        How residuals of normal variables are read, of those that were asked for (`linear`); None
+        where they cannot be.
     """
 
     def __init__(self, model: pm.Model):

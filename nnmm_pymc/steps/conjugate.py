@@ -176,10 +176,15 @@ def _log_draw_positive(c: Conjugate, eta: Eta, rng) -> np.ndarray:
     if np.allclose(shape, 0.5, rtol=0, atol=1e-9):
         # 1/v is inverse Gaussian with mean sqrt(psi/chi) and shape psi.
         return -np.log(rng.wald(np.sqrt(psi / chi), psi))
+    drawn = draw_geninvgauss(shape, np.sqrt(chi * psi), rng)
+    return 0.5 * np.log(chi / psi) + np.log(drawn)
+
+
+def draw_geninvgauss(shape: np.ndarray, rate: np.ndarray, rng: Any) -> np.ndarray:
+    """Draw from the generalised inverse Gaussian, as `scipy.stats.geninvgauss` has it."""
     from scipy.stats import geninvgauss  # Slow to import.
 
-    drawn = geninvgauss.rvs(shape, np.sqrt(chi * psi), random_state=rng)
-    return 0.5 * np.log(chi / psi) + np.log(drawn)
+    return geninvgauss.rvs(shape, rate, random_state=rng)
 
 
 def _proper(c: Conjugate, ok: np.ndarray) -> None:

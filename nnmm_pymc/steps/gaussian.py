@@ -20,6 +20,7 @@ from scipy.linalg.lapack import dtrtrs
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.gibbs import GibbsStep
 from nnmm_pymc.steps.regression import Stack, colours_of, find_regression
@@ -252,4 +253,10 @@ class GaussianGibbs(GibbsStep):
             # Of LAPACK, as what SciPy puts around it takes ten times as long for a dozen elements.
             whitened = dtrtrs(upper, linear[block], trans=1)[0] + noise[block]
             draw[block] = dtrtrs(upper, whitened)[0]
+        if not np.isfinite(draw).all():
+            names = ", ".join(v.name for v in self.vars)
+            raise InputError(
+                f"The full conditional of {names} is not finite; look for data that are far too "
+                "large, or give these variables narrower priors."
+            )
         return point | self.quadratic.stack.split(draw), [{}]
