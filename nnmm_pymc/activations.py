@@ -12,7 +12,6 @@ __all__ = [
     "FUNCTIONS",
     "LEAK",
     "NUMPY_ACTIVATIONS",
-    "SLOPES",
     "gaussian_moments",
     "pytensor_activation",
 ]
@@ -26,15 +25,6 @@ NUMPY_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "sigmoid": expit,
     "relu": lambda z: np.maximum(z, 0.0),
     "leaky_relu": lambda z: np.where(z > 0.0, z, LEAK * z),
-}
-
-#: Derivatives of the activations.
-SLOPES: dict[str, Callable[[Any], Any]] = {
-    "identity": np.ones_like,
-    "tanh": lambda z: 1.0 - np.tanh(z) ** 2,
-    "sigmoid": lambda z: expit(z) * expit(-z),
-    "relu": lambda z: np.where(z > 0.0, 1.0, 0.0),
-    "leaky_relu": lambda z: np.where(z > 0.0, 1.0, LEAK),
 }
 
 Activation = str | Callable[[Any], Any]

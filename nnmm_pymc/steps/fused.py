@@ -19,8 +19,8 @@ from pymc.logprob.transforms import LogTransform
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.basic import NormalRV
 
-from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS, SLOPES
-from nnmm_pymc.kernels.activate import ACTIVATION_CODES
+from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS
+from nnmm_pymc.kernels.activate import ACTIVATION_CODES, activate_all
 from nnmm_pymc.kernels.network import network_density
 from nnmm_pymc.kernels.rows import seen_products
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
@@ -194,6 +194,9 @@ class FusedDensity:
         self.latent_rows, self.latent_columns = np.nonzero(latent)
         self.latent_cells = np.flatnonzero(latent)
         self.cell_rows = np.asarray(np.searchsorted(self.incomplete, self.latent_rows))
+        self.cell_centre, self.cell_scale = (
+            v[self.latent_columns] for v in (net.centre, net.scale)
+        )
         self.seen = ~np.isnan(z)
         self.middle_design = net.middle.design
         squares = np.einsum("ic,ic->c", self.middle_design, self.middle_design)
@@ -275,10 +278,19 @@ class FusedDensity:
 
         Positive, and what the Hessian is on average over the trait.
         """
-        net, held, columns = self.network, self.held, self.latent_columns
-        pull = (weights**2 @ held.trait_precision / net.scale**2)[columns]
-        slope = SLOPES[net.activation]((cells - net.centre[columns]) / net.scale[columns])
-        return held.middle_precision[columns] + pull * slope**2
+        held, columns = self.held, self.latent_columns
+        pull = weights**2 @ held.trait_precision
+        slope = self.activated_cells(cells)[1]
+        return held.middle_precision[columns] + pull[columns] * slope**2
+
+    def activated_cells(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Activation of missing cells, row by row, and its slope."""
+        code, leak = self.rows[-2:]
+        value, slope = np.empty((2, len(cells)))
+        activate_all(
+            code, leak, (cells - self.cell_centre) / self.cell_scale, 0.0, 1.0, value, slope
+        )
+        return value, slope / self.cell_scale
 
     def put(self, point: Point, index: np.ndarray, values: np.ndarray) -> None:
         """Write elements of the stacked vector into the variables of a point, in place."""

@@ -15,8 +15,6 @@ import numpy as np
 from pymc.step_methods.compound import StepMethodState
 from pymc.step_methods.state import dataclass_state
 
-from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS
-from nnmm_pymc.kernels.activate import ACTIVATION_CODES
 from nnmm_pymc.kernels.latent import latent_hmc
 from nnmm_pymc.steps.conditional import Point
 from nnmm_pymc.steps.fused import FusedDensity
@@ -63,6 +61,10 @@ class LatentHMC(GibbsStep):
         design = density.middle_design
         self.middle_cross = np.stack([design[c].T @ design[c] for c in counts.T])
         self.seen = ~np.isnan(density.y_incomplete)
+        # Columns of the regression of a trait; the missing cells are put into their places.
+        self.rows = np.ascontiguousarray(np.hstack([density.activated, density.trait_rows]))
+        self.places = density.cell_rows * self.rows.shape[1] + density.latent_columns
+        self.cells = density.cell_rows * len(density.cell.T) + density.latent_columns
         self._reset()
 
     def _reset(self) -> None:
@@ -89,9 +91,7 @@ class LatentHMC(GibbsStep):
 
     def _cell_means(self, middle: np.ndarray) -> np.ndarray:
         density = self.density
-        rows = density.middle_rows[density.cell_rows]
-        columns = density.latent_columns
-        return density.held.middle_offset + np.einsum("mc,cm->m", rows, middle[:, columns])
+        return density.held.middle_offset + (density.middle_rows @ middle).ravel()[self.cells]
 
     def _move_cells(self, point: Point) -> float:
         density, net, held = self.density, self.density.network, self.density.held
@@ -112,8 +112,7 @@ class LatentHMC(GibbsStep):
             weights,
             net.centre,
             net.scale,
-            ACTIVATION_CODES[net.activation],
-            LEAK if net.activation == "leaky_relu" else 0.0,
+            *density.rows[-2:],
             mass,
             step,
             int(np.clip(round(LENGTH / step), 1, MAX_STEPS)),
@@ -129,18 +128,14 @@ class LatentHMC(GibbsStep):
     def _draw_traits(self, point: Point) -> None:
         """Weights and coefficients of every trait given the completed omics."""
         density, net, held = self.density, self.density.network, self.density.held
-        columns = density.latent_columns
-        activated = density.activated.copy()
-        activated[density.cell_rows, columns] = NUMPY_ACTIVATIONS[net.activation](
-            (point[net.missing] - net.centre[columns]) / net.scale[columns]
-        )
-        rows = np.hstack([activated, density.trait_rows])
+        self.rows.reshape(-1)[self.places] = density.activated_cells(point[net.missing])[0]
         cross, linear = density.trait_cross.copy(), held.trait_linear.T.copy()
         for t in range(len(cross)):
-            seen = self.seen[:, t]
-            residual = density.y_incomplete[seen, t] - held.trait_offset[seen, t]
-            cross[t] += rows[seen].T @ rows[seen]
-            linear[t] += rows[seen].T @ residual
+            rows, residual = self.rows, density.y_incomplete[:, t] - held.trait_offset[:, t]
+            if not self.seen[:, t].all():
+                rows, residual = rows[self.seen[:, t]], residual[self.seen[:, t]]
+            cross[t] += rows.T @ rows
+            linear[t] += rows.T @ residual
         _, trait_index, weight_index = density.indices
         n_omics = len(net.weight_mask)
         if len(weight_index):
@@ -156,9 +151,7 @@ class LatentHMC(GibbsStep):
         """Intercepts and covariate effects of every omic given its completed values."""
         density, net, held = self.density, self.density.network, self.density.held
         residual = np.zeros((len(density.incomplete), len(net.weight_mask)))
-        residual[density.cell_rows, density.latent_columns] = (
-            point[net.missing] - held.middle_offset
-        )
+        residual.reshape(-1)[self.cells] = point[net.missing] - held.middle_offset
         linear = held.middle_linear + density.middle_rows.T @ residual
         index = density.indices[0].T
         self._draw(point, index, self.middle_cross, linear.T, held.middle_precision)
