@@ -13,9 +13,8 @@ TRAJECTORY_FAULTS = [
     Fault(
         "individuals without data counted in a regression",
         "steps.latent_hmc:LatentHMC._draw_traits",
-        "residual = density.y_incomplete[seen, t]",
-        "seen = np.ones(len(seen), bool)\n"
-        "        residual = np.nan_to_num(density.y_incomplete[:, t])",
+        "if not self.seen[:, t].all():",
+        "residual = np.nan_to_num(residual)\n        if False:",
         "hmc",
     ),
     Fault(
