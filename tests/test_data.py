@@ -182,15 +182,15 @@ def test_genotypes_refuse_parts_that_do_not_fit():
         Genotypes(good.dosages, pd.Index(["a", "a", "b"]), good.markers, good.mean, good.report)
 
 
-# --- Table ----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("wrong", "between"), [(3, "0 and 3"), (-9, "-9 and 2")])
 def test_calls_that_are_none_do_not_come_to_the_sweep(wrong, between):
     genotypes = genotypes_of(["a", "b", "c"])
     genotypes.dosages[2, 1] = wrong
     with pytest.raises(InputError, match=f"lie between {between}; give other dosages as float32"):
         _ = genotypes.packed
+
+
+# --- Table ----------------------------------------------------------------------------------------
 
 
 def test_table_keeps_factors_and_reads_numbers():

@@ -13,7 +13,7 @@ from nnmm_pymc.kernels.genotypes import TILE, genetic_values, marker_products, m
 from nnmm_pymc.kernels.llvm import processor_has
 from nnmm_pymc.kernels.markers import BLOCK, sweep
 from nnmm_pymc.kernels.packed import CHUNK, DIGITS, GROUP, NOT_PACKED, pack, split
-from nnmm_pymc.kernels.products import CHUNKS, packed_products
+from nnmm_pymc.kernels.products import CHUNKS, SUMS, packed_products
 from nnmm_pymc.kernels.scale import draw_scale
 
 
@@ -290,7 +290,7 @@ def test_products_of_packed_dosages(n_chunks, n_responses):
     # fmt: off
     packed_products(
         own.dosages, own.starts, own.missing, centre, 0, p, responses, digits, units, totals,
-        np.empty(8, np.int64), out,
+        np.empty(SUMS, np.int64), out,
     )
     # fmt: on
     expected = responses[:, :n].astype(float) @ dense.T

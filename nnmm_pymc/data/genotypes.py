@@ -99,15 +99,19 @@ class Genotypes:
         InputError
             int8 dosages are not 0, 1, 2 or `MISSING`.
         """
-        if self.dosages.dtype != np.int8 or not packing_pays():
+        if self.dosages.dtype == np.int8:
+            self._check_calls()
+        if not packing_pays():
             return NOT_PACKED
+        return pack(self.dosages, partial(empty, scratch=self.scratch))
+
+    def _check_calls(self) -> None:
         lowest, highest = self.dosages.min(initial=0), self.dosages.max(initial=0)
         if lowest < MISSING or highest > 2:
             raise InputError(
                 f"{self.source}: int8 dosages are 0, 1, 2, or {MISSING} for a missing call, and "
                 f"these lie between {lowest} and {highest}; give other dosages as float32."
             )
-        return pack(self.dosages, partial(empty, scratch=self.scratch))
 
     def has_calls(self, individuals: pd.Index) -> np.ndarray:
         """Whether each of these individuals has a call of any marker; (individual,) bool."""
