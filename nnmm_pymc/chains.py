@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from threadpoolctl import threadpool_limits
 
 from nnmm_pymc.errors import InputError
-from nnmm_pymc.first_use import use_steps
+from nnmm_pymc.first_use import Ahead
 from nnmm_pymc.record import ChainRecord, RecordPlan
 from nnmm_pymc.steps.conditional import Point
 from nnmm_pymc.stopping import Stopped, StopSignals
@@ -102,6 +102,7 @@ def run_chains(
     seeds: list[np.random.SeedSequence],
     cores: int,
     progressbar: bool,
+    ahead: Ahead,
     checkpoint: Checkpoint | None = None,
 ) -> list[ChainRecord]:
     """Run all chains, at most `cores` at a time, each on one BLAS thread.
@@ -126,7 +127,7 @@ def run_chains(
         initial = task.step.sampling_state
         # What is compiled lazily is compiled here, once, not in every child.
         task.step.setup_chain(np.random.default_rng(0), 1, 1)
-        use_steps(task.step.methods, starts[0], cores)
+        ahead.use(task.step.methods, starts[0])
         if cores == 1 or len(starts) == 1 or "fork" not in multiprocessing.get_all_start_methods():
             run = _run_here
         else:

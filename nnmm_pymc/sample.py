@@ -150,32 +150,32 @@ def sample(
             threads=max(1, cores // chains),
             ahead=ahead.start,
         )
-    if not quiet:
-        print(plan)
-    seed = random_seed if random_seed is not None else secrets.randbits(63)
-    if saved is not None and saved.seed is not None:
-        seed = saved.seed
-    *seeds, start_seed = np.random.SeedSequence(seed).spawn(chains + 1)
-    starts = _starts(conditional, chains, start_seed, initvals)
-    record = RecordPlan(conditional, draws, chains, keep)
-    if folder is not None:
-        record.put_on_disk(folder, starts[0])
-    memory = run_memory(record, starts[0], chains, min(chains, cores))
-    if not quiet:
-        print(memory)
-    check_memory(memory)
-    task = ChainTask(plan.compound, record, tune, draws)
-    settings = {
-        "draws": draws,
-        "tune": tune,
-        "chains": chains,
-        "random_seed": random_seed,
-        "latent": latent,
-        "target_accept": target_accept,
-        "initvals": initvals,
-    }
-    with _held(saved, plan, task, starts, seed, settings):
-        records = run_chains(task, starts, seeds, cores, progressbar, saved)
+        if not quiet:
+            print(plan)
+        seed = random_seed if random_seed is not None else secrets.randbits(63)
+        if saved is not None and saved.seed is not None:
+            seed = saved.seed
+        *seeds, start_seed = np.random.SeedSequence(seed).spawn(chains + 1)
+        starts = _starts(conditional, chains, start_seed, initvals)
+        record = RecordPlan(conditional, draws, chains, keep)
+        if folder is not None:
+            record.put_on_disk(folder, starts[0])
+        memory = run_memory(record, starts[0], chains, min(chains, cores))
+        if not quiet:
+            print(memory)
+        check_memory(memory)
+        task = ChainTask(plan.compound, record, tune, draws)
+        settings = {
+            "draws": draws,
+            "tune": tune,
+            "chains": chains,
+            "random_seed": random_seed,
+            "latent": latent,
+            "target_accept": target_accept,
+            "initvals": initvals,
+        }
+        with _held(saved, plan, task, starts, seed, settings):
+            records = run_chains(task, starts, seeds, cores, progressbar, ahead, saved)
     result = _to_datatree(model, record, records)
     result.attrs.update({"tuning_steps": tune, "sampler": "nnmm_pymc", "random_seed": seed})
     if not quiet:

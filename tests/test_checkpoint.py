@@ -30,6 +30,7 @@ from nnmm_pymc.chain_checkpoint import CheckpointWarning
 from nnmm_pymc.chains import ChainTask, run_chains
 from nnmm_pymc.checkpoint import Checkpoint
 from nnmm_pymc.fingerprint import differences
+from nnmm_pymc.first_use import Ahead
 from nnmm_pymc.record import ChainRecord, RecordPlan
 from nnmm_pymc.sample import DROPPED_STATS
 from nnmm_pymc.state_file import HEADER, DamagedError, read_block, rebuild, write_block
@@ -110,9 +111,8 @@ class Runs:
         saved = None if folder is None else Checkpoint(folder, resume=True, every=5)
         entered = nullcontext() if saved is None else saved.opened({}, 4, 0)
         with mock.patch.object(chains._Bars, "throttled", throttled), entered:
-            records = run_chains(
-                self.task, self.starts, np.random.SeedSequence(4).spawn(2), 1, False, saved
-            )
+            seeds = np.random.SeedSequence(4).spawn(2)
+            records = run_chains(self.task, self.starts, seeds, 1, False, Ahead(1), saved)
         blocks = []
         for record in records:
             stats = {k: v for k, v in record.stats.items() if not k.endswith(DROPPED_STATS)}

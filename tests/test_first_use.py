@@ -9,14 +9,14 @@ import pytest
 
 import nnmm_pymc as nn
 from nnmm_pymc import first_use
-from nnmm_pymc.first_use import Ahead, use_steps
-from nnmm_pymc.steps import network_nuts, splitting
-from nnmm_pymc.steps.conditional import ConditionalModel
-from nnmm_pymc.steps.fused import fused_density
+from nnmm_pymc.first_use import Ahead
+from nnmm_pymc.steps import fused, markers, network_nuts, splitting
 
 
 class Step:
     """Notes in a file which process made it."""
+
+    name = "step"
 
     def __init__(self, path, fails=False):
         self.path, self.fails, self.made = path, fails, 0
@@ -31,16 +31,48 @@ class Step:
 
 
 class OtherStep(Step):
-    pass
+    name = "other"
+
+
+@pytest.fixture(autouse=True)
+def nothing_begun(monkeypatch):
+    monkeypatch.setattr(first_use, "_begun", set())
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_every_step_is_made_here_whoever_made_it_before(tmp_path, processes):
-    steps = [Step(tmp_path / "a"), OtherStep(tmp_path / "b"), OtherStep(tmp_path / "c")]
-    use_steps([*steps, steps[0]], {}, processes)
-    makers = [set((tmp_path / name).read_text().split()) for name in "abc"]
-    assert all(str(os.getpid()) in own for own in makers)
+    steps = [Step(tmp_path / name) for name in "abc"]
+    first = steps[0]
+    with Ahead(processes) as ahead:
+        ahead.start([first], {})
+        ahead.use([*steps, first], {})
+    makers = [(tmp_path / name).read_text().split() for name in "abc"]
+    here = str(os.getpid())
+    assert makers[1:] == [[here], [here]]
+    assert len(makers[0]) == processes and makers[0][-1] == here
     assert [step.made for step in steps] == [1, 1, 1]
+
+
+def test_what_another_process_compiles_is_made_here_last(tmp_path):
+    path = tmp_path / "order"
+    first, other = Step(path), OtherStep(path)
+    made = []
+    for step in (first, other):
+        step.step = lambda point, step=step: made.append(step)
+    with Ahead(2) as ahead:
+        ahead.start([first], {})
+        ahead.use([first, other], {})
+    assert made == [other, first]
+
+
+def test_a_kind_is_compiled_ahead_once(tmp_path):
+    for name in "ab":
+        with Ahead(2) as ahead:
+            ahead.start([Step(tmp_path / name)], {})
+            ahead.use([], {})
+            if ahead.helper is not None:
+                ahead.helper.join(30.0)
+    assert (tmp_path / "a").exists() and not (tmp_path / "b").exists()
 
 
 def test_a_process_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
@@ -52,82 +84,59 @@ def test_a_process_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
 
     here = os.getpid()
     monkeypatch.setattr(first_use, "PATIENCE", 0.2)
-    steps = [Step(tmp_path / "a"), Hanging(tmp_path / "b")]
-    began = time.monotonic()
-    use_steps(steps, {}, 2)
+    step, began = Hanging(tmp_path / "a"), time.monotonic()
+    with Ahead(2) as ahead:
+        ahead.start([step], {})
+        ahead.use([step], {})
     assert time.monotonic() - began < 30.0
-    assert [step.made for step in steps] == [1, 1]
+    assert step.made == 1
+    ahead.helper.join(10.0)
+    assert not ahead.helper.is_alive()
 
 
 def test_an_error_is_raised_once_though_two_processes_meet_it(tmp_path, capfd):
-    with pytest.raises(ValueError, match="no such point"):
-        use_steps([Step(tmp_path / "a"), OtherStep(tmp_path / "b", fails=True)], {}, 2)
+    step = Step(tmp_path / "a", fails=True)
+    with pytest.raises(ValueError, match="no such point"), Ahead(2) as ahead:
+        ahead.start([step], {})
+        ahead.use([step], {})
     assert capfd.readouterr().err == ""
 
 
-@pytest.fixture
-def nothing_begun(monkeypatch):
-    monkeypatch.setattr(first_use, "_begun", set())
-
-
-def note(path):
-    with open(path, "a") as file:
-        file.write(f"{os.getpid()} ")
-
-
-def test_ahead_is_another_process_and_once_for_each_name(tmp_path, nothing_begun):
-    with Ahead(2) as ahead:
-        for name in ("a", "b", "a"):
-            ahead.start(name, lambda name=name: note(tmp_path / name))
-    makers = [(tmp_path / name).read_text().split() for name in "ab"]
-    assert [len(own) for own in makers] == [1, 1]
-    assert len({str(os.getpid()), *makers[0], *makers[1]}) == 3
-
-
-def test_nothing_is_ahead_on_one_core(tmp_path, nothing_begun):
+def test_nothing_is_ahead_on_one_core(tmp_path):
     with Ahead(1) as ahead:
-        ahead.start("a", lambda: note(tmp_path / "a"))
+        ahead.start([Step(tmp_path / "a")], {})
     assert not (tmp_path / "a").exists()
 
 
-def test_what_is_ahead_may_hang_or_fail(monkeypatch, nothing_begun, capfd):
-    monkeypatch.setattr(first_use, "PATIENCE", 0.2)
-    began = time.monotonic()
-    with Ahead(2) as ahead:
-        ahead.start("fails", lambda: [].pop())
-        ahead.start("hangs", lambda: time.sleep(60))
-    assert time.monotonic() - began < 30.0
-    for helper in ahead.helpers:
-        helper.join(10.0)
-        assert not helper.is_alive()
-    assert capfd.readouterr().err == ""
-
-
-def test_without_memory_for_another_process_this_one_does_it_all(
-    tmp_path, monkeypatch, nothing_begun
-):
+def test_without_memory_for_another_process_this_one_does_it_all(tmp_path, monkeypatch):
     def start(self):
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(multiprocessing.get_context("fork").Process, "start", start)
+    step = Step(tmp_path / "a")
     with Ahead(2) as ahead:
-        ahead.start("a", lambda: note(tmp_path / "a"))
-    steps = [Step(tmp_path / "b"), OtherStep(tmp_path / "c")]
-    use_steps(steps, {}, 2)
-    assert not (tmp_path / "a").exists()
-    assert [step.made for step in steps] == [1, 1]
+        ahead.start([step], {})
+        ahead.use([step], {})
+    assert step.made == 1
 
 
-def test_after_an_error_nothing_is_waited_for(nothing_begun):
+def test_after_an_error_nothing_is_waited_for():
+    class Hanging:
+        name = "hangs"
+
+        def step(self, point):
+            time.sleep(60)
+
     began = time.monotonic()
     with pytest.raises(ValueError, match="of the model"), Ahead(2) as ahead:
-        ahead.start("hangs", lambda: time.sleep(60))
+        ahead.start([Hanging()], {})
         raise ValueError("of the model")
     assert time.monotonic() - began < 30.0
 
 
-def test_what_is_compiled_ahead_is_what_a_run_uses(monkeypatch):
-    calls: dict[str, set] = {"nuts_draw": set(), "reference_density": set()}
+def test_a_run_compiles_each_kernel_once(monkeypatch):
+    """For one kind of arguments: what was compiled while the model was checked is used."""
+    calls: dict[str, set] = {"nuts_draw": set(), "reference_density": set(), "sweep": set()}
 
     def watch(module, name):
         kernel = getattr(module, name)
@@ -138,17 +147,14 @@ def test_what_is_compiled_ahead_is_what_a_run_uses(monkeypatch):
 
         monkeypatch.setattr(module, name, call)
 
-    watch(network_nuts, "nuts_draw")
+    for module in (network_nuts, fused):
+        watch(module, "nuts_draw")
     watch(splitting, "reference_density")
+    watch(markers, "sweep")
     data = nn.simulate(60, 20, 2, missing="cells", random_seed=1)
     layers = {"geno": data.genotypes, "omics": data.omics, "pheno": data.phenotypes}
     network = nn.Network(
         [nn.Layer(*pair) for pair in layers.items()], ["omics ~ 1 + geno", "y ~ 1 + tanh(omics)"]
     )
-    network_nuts.compile_draw(fused_density(ConditionalModel(network.model)))
-    ahead = {name: calls[name].copy() for name in calls}
-    assert [len(found) for found in ahead.values()] == [1, 1]
-    for found in calls.values():
-        found.clear()
     network.fit(draws=2, tune=2, chains=1, cores=1, quiet=True, progressbar=False)
-    assert calls == ahead
+    assert [len(kinds) for kinds in calls.values()] == [1, 1, 1]

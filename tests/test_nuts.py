@@ -7,7 +7,7 @@ import pytest
 
 import nnmm_pymc as nn
 from nnmm_pymc.kernels.network import network_density
-from nnmm_pymc.kernels.nuts import nuts_draw
+from nnmm_pymc.kernels.nuts import GRADIENT, Q, n_rows, nuts_draw
 
 MEAN, VARIANCE, TRAIT, TRAIT_VARIANCE = 0.8, 0.5, 1.5, 0.25
 
@@ -71,6 +71,13 @@ def test_density_and_gradient(factor):
         assert gradient[i] == pytest.approx(slope, rel=1e-6)
 
 
+def draw(q, p, step, reference, directions, uniforms, data):
+    """New position and gradient, and the rest of what the kernel returns."""
+    rows = np.full((n_rows(len(directions)), len(q)), np.nan)
+    drawn, *rest = nuts_draw(q, p, step, reference, directions, uniforms, rows, data)
+    return rows[drawn + Q], rows[drawn + GRADIENT], rest
+
+
 @pytest.mark.statistical
 @pytest.mark.parametrize("step", [0.15, 0.6])
 def test_draws_have_the_moments_of_the_target(step):
@@ -83,17 +90,14 @@ def test_draws_have_the_moments_of_the_target(step):
     draws = np.empty((chains, n_draws, 2))
     for chain in range(chains):
         q = rng.normal(size=2)
-        gradient = np.empty(2)
-        logp = network_density(q, gradient, data)
         for i in range(n_draws):
             p = rng.normal(size=2) / np.sqrt(inverse_mass)
             directions = np.where(rng.random(8) < 0.5, 1, -1)
-            q, gradient, logp, _, info = nuts_draw(
-                q, p, gradient, logp, step, reference, 8, directions, rng.random(264), data
-            )
+            q, _, rest = draw(q, p, step, reference, directions, rng.random(264), data)
             draws[chain, i] = q
-            assert 1 <= info[0] <= 8
-            assert info[1] <= 2 ** info[0] - 1
+            n_steps, depth = rest[5:7]
+            assert 1 <= depth <= 8
+            assert n_steps <= 2**depth - 1
     functions = [
         lambda z, w: z,
         lambda z, w: w,
@@ -109,16 +113,32 @@ def test_draws_have_the_moments_of_the_target(step):
 
 
 def test_a_wild_step_is_reported_as_divergent():
-    data, gradient = one_cell(code=0), np.empty(2)
-    q = np.array([0.5, 0.5])
-    logp = network_density(q, gradient, data)
-    rng = np.random.default_rng(0)
+    q, rng = np.array([0.5, 0.5]), np.random.default_rng(0)
     reference = np.zeros(2), np.ones(2), np.ones(2)
-    new, *_, info = nuts_draw(
-        q, np.ones(2), gradient, logp, 1e6, reference, 5, np.ones(5), rng.random(64), data
-    )
-    assert info[3] == 1.0
+    directions = np.ones(5, int)
+    new, _, rest = draw(q, np.ones(2), 1e6, reference, directions, rng.random(64), one_cell(code=0))
+    assert rest[-1] == 1
     np.testing.assert_array_equal(new, q)
+
+
+def test_no_trajectory_needs_more_states_than_there_are():
+    """One that never turns has them all; every direction there is, each state drawn at last."""
+    data, reference = one_cell(), (np.zeros(2), np.ones(2), np.ones(2))
+    q, p = np.array([0.4, 1.2]), np.array([0.3, -0.8])
+    rng, depth = np.random.default_rng(0), 5
+    places = set()
+    for bits in range(2**depth):
+        directions = np.array([1 if bits >> k & 1 else -1 for k in range(depth)])
+        new, gradient, rest = draw(q, p, 1e-6, reference, directions, rng.random(64), data)
+        logp, start, error, _, _, n_steps, grown, stop = rest
+        assert (n_steps, grown, stop) == (2**depth - 1, depth, 0)
+        slope = np.empty(2)
+        assert logp == pytest.approx(network_density(new, slope, data), rel=1e-12)
+        np.testing.assert_allclose(gradient, slope, rtol=1e-12)
+        assert start + logp == pytest.approx(0.5 * p @ p + logp - network_density(q, slope, data))
+        assert abs(error) < 1e-9
+        places.add(round((new - q)[0] / (1e-6 * p[0])))
+    assert min(places) >= 1 - 2**depth and max(places) <= 2**depth - 1 and len(places) > 15
 
 
 def test_cells_that_no_trait_pulls_are_drawn_anew():

@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import nnmm_pymc as nn
 from nnmm_pymc import kernels
 from nnmm_pymc.kernels import jit
-from nnmm_pymc.kernels.genotypes import marker_products
 from nnmm_pymc.kernels.markers import dense_sweep
+from nnmm_pymc.kernels.network import add_activated
 from nnmm_pymc.steps import assign_steps
 
 
@@ -59,7 +59,10 @@ SIGNATURES = {
         *(numba.float64[:, ::1], NUMBERS, numba.float64[:, :, ::1], numba.float64[:, :, ::1]),
         *(NUMBERS, numba.int8[::1], NUMBERS, NUMBERS),
     ),
-    marker_products: (numba.int8[:, ::1], numba.float32[::1], numba.float64[:, ::1]),
+    add_activated: (
+        *(numba.float64[:, ::1], NUMBERS, numba.int64[::1], numba.int64[::1]),
+        *(numba.float64[:, ::1], NUMBERS, NUMBERS, numba.int64, numba.float64),
+    ),
 }
 
 

@@ -1,38 +1,39 @@
-"""Products with a centred genotype matrix that is stored as int8."""
+"""Products with a centred genotype matrix that is stored as int8, tile by tile.
+
+Once a run or now and then: where one is made in every draw, see `nnmm_pymc.kernels.products`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from nnmm_pymc.kernels.jit import FAST, kernel, part
+__all__ = ["TILE", "genetic_values", "marker_products", "masked_gram"]
 
-__all__ = ["TILE", "centre_tile", "genetic_values", "marker_products", "masked_gram"]
-
-# Individuals per tile: four float32 markers and ten responses of this length stay in the L1 cache.
-TILE = 512
+# Markers and individuals of a tile, which stays in the cache.
+ROWS, TILE = 64, 1024
 
 
-@part(fastmath=FAST)
-def centre_tile(dosage, centre, out):
-    """Write ``dosage - centre`` as float32 into `out`; a missing call (negative) becomes 0."""
-    for i in range(dosage.shape[0]):
-        value = dosage[i]
-        out[i] = np.float32(value) - centre if value >= 0 else np.float32(0.0)
+def _tiles(
+    dosages: np.ndarray, centre: np.ndarray, rows: np.ndarray | slice
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Centred dosages of some markers in float64, and which individuals these are."""
+    for start in range(0, dosages.shape[1], TILE):
+        own = slice(start, start + TILE)
+        part = dosages[rows, own]
+        tile = (part.astype(np.float32) - centre[rows, None]).astype(np.float64)
+        tile[part < 0] = 0.0
+        yield own, tile
 
 
-@part(fastmath=FAST)
-def _axpy(scale, x, out):
-    for i in range(x.shape[0]):
-        out[i] += scale * x[i]
-
-
-@kernel()
-def genetic_values(dosages, centre, effects):
+def genetic_values(dosages: np.ndarray, centre: np.ndarray, effects: np.ndarray) -> np.ndarray:
     """Sum over markers of centred dosage times effect, in float64.
 
     Parameters
     ----------
     dosages : (p, n) array of int8 or float32
+        Negative where a call is missing, which counts as the mean.
     centre : (p,) array of float32
     effects : (p, K) array of float64
 
@@ -40,68 +41,45 @@ def genetic_values(dosages, centre, effects):
     -------
     (K, n) array of float64
     """
-    p, n = dosages.shape
-    n_responses = effects.shape[1]
-    out = np.zeros((n_responses, n))
-    tile = np.empty(TILE)
-    for start in range(0, n, TILE):
-        stop = min(n, start + TILE)
-        size = stop - start
-        for j in range(p):
-            fresh = True
-            for k in range(n_responses):
-                effect = effects[j, k]
-                if effect != 0.0:
-                    if fresh:
-                        centre_tile(dosages[j, start:stop], centre[j], tile[:size])
-                        fresh = False
-                    _axpy(effect, tile[:size], out[k, start:stop])
+    out = np.zeros((effects.shape[1], dosages.shape[1]))
+    used = np.flatnonzero(effects.any(axis=1))
+    for first in range(0, len(used), ROWS):
+        rows = used[first : first + ROWS]
+        for own, tile in _tiles(dosages, centre, rows):
+            out[:, own] += effects[rows].T @ tile
     return out
 
 
-@part(fastmath=FAST)
-def _dot64(x, y):
-    total = 0.0
-    for i in range(x.shape[0]):
-        total += np.float64(x[i]) * y[i]
-    return total
-
-
-@kernel()
-def marker_products(dosages, centre, values):
+def marker_products(dosages: np.ndarray, centre: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Inner products of every centred marker with every row of `values`, in float64.
 
     Parameters
     ----------
-    dosages : (p, n) array of int8 or float32
-    centre : (p,) array of float32
+    dosages, centre
+        As in `genetic_values`.
     values : (K, n) array of float64
 
     Returns
     -------
     (p, K) array of float64
     """
-    p, n = dosages.shape
-    out = np.zeros((p, values.shape[0]))
-    tile = np.empty(TILE, np.float32)
-    for start in range(0, n, TILE):
-        stop = min(n, start + TILE)
-        size = stop - start
-        for j in range(p):
-            centre_tile(dosages[j, start:stop], centre[j], tile[:size])
-            for k in range(values.shape[0]):
-                out[j, k] += _dot64(tile[:size], values[k, start:stop])
+    out = np.zeros((len(dosages), len(values)))
+    for first in range(0, len(dosages), ROWS):
+        rows = slice(first, first + ROWS)
+        for own, tile in _tiles(dosages, centre, rows):
+            out[rows] += tile @ values[:, own].T
     return out
 
 
-@kernel()
-def masked_gram(dosages, centre, mask, block):
+def masked_gram(
+    dosages: np.ndarray, centre: np.ndarray, mask: np.ndarray, block: int
+) -> np.ndarray:
     """Inner products of the markers within each block of `block` successive markers.
 
     Parameters
     ----------
-    dosages : (p, n) array of int8 or float32
-    centre : (p,) array of float32
+    dosages, centre
+        As in `genetic_values`.
     mask : (n,) array of float32
         Weight of each individual: 1 for one that counts, 0 for one that does not.
     block : int
@@ -111,23 +89,11 @@ def masked_gram(dosages, centre, mask, block):
     (p, block) array of float64
         Entry ``[j, l]`` is the product of marker j with the l-th marker of the block of j.
     """
-    p, n = dosages.shape
+    p = len(dosages)
     out = np.zeros((p, block))
-    tiles = np.empty((block, TILE), np.float32)
-    masked = np.empty(TILE, np.float32)
     for first in range(0, p, block):
-        size = min(block, p - first)
-        for start in range(0, n, TILE):
-            stop = min(n, start + TILE)
-            width = stop - start
-            for j in range(size):
-                centre_tile(dosages[first + j, start:stop], centre[first + j], tiles[j, :width])
-            for j in range(size):
-                for i in range(width):
-                    masked[i] = tiles[j, i] * mask[start + i]
-                for m in range(j + 1):
-                    product = _dot64(masked[:width], tiles[m, :width])
-                    out[first + j, m] += product
-                    if m < j:
-                        out[first + m, j] += product
+        rows = slice(first, first + block)
+        size = len(dosages[rows])
+        for own, tile in _tiles(dosages, centre, rows):
+            out[rows, :size] += (tile * mask[own]) @ tile.T
     return out

@@ -63,10 +63,10 @@ def part(*, fastmath: Any = False, error_model: Errors = "python") -> Any:
 
 
 def section(function: Any) -> Any:
-    """Decorator of what numba writes into its one caller, whose options must be the same."""
+    """Decorator of what numba writes into its caller, whose options hold then."""
     return njit(
-        fastmath=False,
-        error_model="python",
+        fastmath=FAST,
+        error_model="numpy",
         forceinline=True,
         inline="always",
         nogil=True,

@@ -165,21 +165,20 @@ def _weigh(omega, group, work, n, out):
                     target[i] += row[group[i]] * source[i]
 
 
-@kernel()
+@kernel(fastmath=FAST, error_model="numpy")
 def _sweep(genotypes, gram, group, omega, residual, prior, effects, classes, uniforms, normals):
     """The sweep of both kinds: `prior` is that of joint effects where it has patterns."""
     dosages, packed, _, _, centre = genotypes
     log_prior, priors, members, sizes, weights, variances = prior
     p, n = dosages.shape
     n_traits, n_patterns = residual.shape[0], priors.shape[0]
-    is_packed = packed.shape[0] == p
-    width = (n + CHUNK - 1) // CHUNK * CHUNK if is_packed else vectors(n)
+    width = vectors(n) if packed is None else (n + CHUNK - 1) // CHUNK * CHUNK
     work = np.zeros((n_traits, width), np.float32)
     work[:, :n] = residual
     weighted = np.zeros_like(work)
     tile = np.zeros((ROWS, TILE), np.float32)
-    lanes = np.empty((0 if is_packed else BLOCK, n_traits, LANES), np.float32)
-    digits = np.empty((n_traits, width // 64 if is_packed else 0, DIGITS, 64), np.int8)
+    lanes = np.empty((BLOCK if packed is None else 0, n_traits, LANES), np.float32)
+    digits = np.empty((n_traits, 0 if packed is None else width // 64, DIGITS, 64), np.int8)
     units, totals = np.empty((2, n_traits))
     sums = np.empty(SUMS, np.int64)
     products = np.empty((n_traits, BLOCK))

@@ -21,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnmm_pymc.kernels.elementary import exp, log
-from nnmm_pymc.kernels.jit import FAST, kernel, part
+from nnmm_pymc.kernels.jit import FAST, kernel, part, section
 from nnmm_pymc.kernels.packed import CHUNK, DIGITS
 from nnmm_pymc.kernels.products import (
     LONG_TILE,
@@ -76,7 +76,7 @@ def draw_mixture(product, sum_squares, precision, weights, variances, uniform, n
     return pull * scaled + normal * np.sqrt(scaled), chosen
 
 
-@part(error_model="numpy", fastmath=FAST)
+@section
 def _prepare_block(
     first, gram, pattern, precision, weights, variances, uniforms, normals, prepared
 ):  # fmt: skip
@@ -107,7 +107,7 @@ def _prepare_block(
         levels[i] = level if weight[i] > 0.0 else np.inf
 
 
-@part(error_model="numpy", fastmath=FAST)
+@section
 def _draw_block(
     first, products, gram, pattern, precision, weights, variances, uniforms, normals, effects,
     classes, change, moved_any, changed, prepared, odds,
@@ -171,7 +171,7 @@ def _all_ones(mask):
     return True
 
 
-@kernel()
+@kernel(error_model="numpy", fastmath=FAST)
 def sweep(
     dosages,
     packed,
@@ -225,15 +225,14 @@ def sweep(
     n_responses = residual.shape[0]
     genotypes = (dosages, packed, starts, missing, centre)
     complete = masks.shape[0] == 1 and _all_ones(masks[0])
-    is_packed = packed.shape[0] == p
     # Rows end at whole vectors; what is beyond the last individual stays zero.
-    width = (n + CHUNK - 1) // CHUNK * CHUNK if is_packed else vectors(n)
+    width = vectors(n) if packed is None else (n + CHUNK - 1) // CHUNK * CHUNK
     work = np.zeros((n_responses, width), np.float32)
     _copy_columns(residual, work, n)
     responses = work if complete else np.zeros(work.shape, np.float32)
     tile = np.zeros((ROWS, LONG_TILE if n_responses == 1 else TILE), np.float32)
-    lanes = np.empty((0 if is_packed else BLOCK, n_responses, LANES), np.float32)
-    digits = np.empty((n_responses, width // 64 if is_packed else 0, DIGITS, 64), np.int8)
+    lanes = np.empty((BLOCK if packed is None else 0, n_responses, LANES), np.float32)
+    digits = np.empty((n_responses, 0 if packed is None else width // 64, DIGITS, 64), np.int8)
     units, totals = np.empty(n_responses), np.empty(n_responses)
     sums = np.empty(SUMS, np.int64)
     moved_any = np.ones(n_responses, np.bool_)

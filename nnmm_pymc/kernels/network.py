@@ -197,7 +197,7 @@ def _prior(q, mean, precision, gradient):
 
 
 @part()
-def _multiply(matrix, vector, index):
+def _multiply(matrix, transposed, vector, index):
     """Multiply some elements of a vector by a matrix, in place."""
     old = np.empty(index.shape[0])
     for a in range(index.shape[0]):
@@ -205,11 +205,11 @@ def _multiply(matrix, vector, index):
     for a in range(index.shape[0]):
         total = 0.0
         for b in range(index.shape[0]):
-            total += matrix[a, b] * old[b]
+            total += (matrix[b, a] if transposed else matrix[a, b]) * old[b]
         vector[index[a]] = total
 
 
-@part()
+@section
 def network_density(q, gradient, data):
     """Log density of the stacked variables up to a constant; `gradient` is overwritten.
 
@@ -235,7 +235,7 @@ def network_density(q, gradient, data):
     if index.shape[0]:
         q = q.copy()
     for t in range(index.shape[0]):
-        _multiply(factor[t], q, index[t])
+        _multiply(factor[t], False, q, index[t])
     n_omics, n_traits = mask.shape
     middle, grad_middle = np.empty(middle_index.shape), np.zeros(middle_index.shape)
     both = np.empty((n_omics + trait_index.shape[0], n_traits))
@@ -263,5 +263,5 @@ def network_density(q, gradient, data):
     _put(gradient, trait_index, grad_both[n_omics:])
     total += _prior(q, prior_mean, prior_precision, gradient)
     for t in range(index.shape[0]):
-        _multiply(factor[t].T, gradient, index[t])
+        _multiply(factor[t], True, gradient, index[t])
     return total

@@ -16,55 +16,81 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnmm_pymc.kernels.jit import FAST, kernel, part, section
+from nnmm_pymc.kernels.jit import FAST, kernel, part
 from nnmm_pymc.kernels.network import network_density
 
-__all__ = ["nuts_draw"]
+__all__ = ["GRADIENT", "Q", "n_rows", "nuts_draw"]
 
 # Energy error beyond which a trajectory counts as divergent.
 MAX_ENERGY_ERROR = 1000.0
+# Rows of a state.
+Q, P, GRADIENT, STATE = range(4)
+# States that are needed: the one drawn from the trajectory, and the first, last and drawn one of
+# the subtree that grows. Then the same three of each subtree that waits for its other half.
+DRAWN, FIRST, LAST, BEST, WAITING = range(5)
+
+
+def n_rows(max_depth: int) -> int:
+    """Rows of scratch: the states needed at a time and one more, and sums of momenta."""
+    return STATE * (WAITING + 3 * (max_depth + 1) + 1) + max_depth + 1
+
+
+@part()
+def _free(needed):
+    """Where the first state is that is not needed."""
+    at, found = 0, 0
+    while found < needed.shape[0]:
+        if needed[found] == at:
+            at, found = at + STATE, 0
+        else:
+            found += 1
+    return at
 
 
 @part(fastmath=FAST)
-def _kick_and_turn(q, p, gradient, step, reference, new_q, new_p):
+def _kick_and_turn(rows, old, new, step, reference):
     """First half of the kick, then the exact flow of the reference."""
     centre, precision, inverse_mass = reference
     cos, sin = np.cos(step), np.sin(step)
-    for i in range(q.shape[0]):
-        away = q[i] - centre[i]
-        kicked = p[i] + 0.5 * step * (gradient[i] + precision[i] * away)
-        new_q[i] = centre[i] + cos * away + sin * inverse_mass[i] * kicked
-        new_p[i] = cos * kicked - sin * precision[i] * away
+    for i in range(centre.shape[0]):
+        away = rows[old + Q, i] - centre[i]
+        kicked = rows[old + P, i] + 0.5 * step * (rows[old + GRADIENT, i] + precision[i] * away)
+        rows[new + Q, i] = centre[i] + cos * away + sin * inverse_mass[i] * kicked
+        rows[new + P, i] = cos * kicked - sin * precision[i] * away
 
 
 @part(fastmath=FAST)
-def _kick(q, p, gradient, step, reference):
+def _kick(rows, at, step, reference):
     """Second half of the kick, in place; returns the kinetic energy."""
     centre, precision, inverse_mass = reference
     total = 0.0
-    for i in range(p.shape[0]):
-        p[i] += 0.5 * step * (gradient[i] + precision[i] * (q[i] - centre[i]))
-        total += p[i] * p[i] * inverse_mass[i]
+    for i in range(centre.shape[0]):
+        away = rows[at + Q, i] - centre[i]
+        p = rows[at + P, i] + 0.5 * step * (rows[at + GRADIENT, i] + precision[i] * away)
+        rows[at + P, i] = p
+        total += p * p * inverse_mass[i]
     return 0.5 * total
 
 
-@section
-def _leapfrog(q, p, gradient, step, reference, data):
-    new_q, new_p, new_gradient = np.empty_like(q), np.empty_like(q), np.empty_like(q)
-    _kick_and_turn(q, p, gradient, step, reference, new_q, new_p)
-    logp = network_density(new_q, new_gradient, data)
-    return new_q, new_p, new_gradient, logp, _kick(new_q, new_p, new_gradient, step, reference)
-
-
 @part(fastmath=FAST)
-def _turning(one, other, inverse_mass, p_first, p_last):
-    """Whether a trajectory whose momenta sum to ``one + other`` turns at either end."""
-    at_first, at_last = 0.0, 0.0
-    for i in range(one.shape[0]):
-        weighted = (one[i] + other[i]) * inverse_mass[i]
-        at_first += weighted * p_first[i]
-        at_last += weighted * p_last[i]
-    return at_first <= 0.0 or at_last <= 0.0
+def _join(rows, inverse_mass, sum_1, sum_2, first, middle_1, middle_2, last, out):
+    """Add the momenta of two halves; whether these turn back, together or one with the other's end.
+
+    Given the rows of the sums of their momenta, and of the momenta at their ends.
+    """
+    a, b, c, d, e, f = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(inverse_mass.shape[0]):
+        both = rows[sum_1, i] + rows[sum_2, i]
+        begin = (rows[sum_1, i] + rows[middle_2, i]) * inverse_mass[i]
+        end = (rows[middle_1, i] + rows[sum_2, i]) * inverse_mass[i]
+        a += both * inverse_mass[i] * rows[first, i]
+        b += both * inverse_mass[i] * rows[last, i]
+        c += begin * rows[first, i]
+        d += begin * rows[middle_2, i]
+        e += end * rows[middle_1, i]
+        f += end * rows[last, i]
+        rows[out, i] = both
+    return a <= 0.0 or b <= 0.0 or c <= 0.0 or d <= 0.0 or e <= 0.0 or f <= 0.0
 
 
 @part()
@@ -75,144 +101,115 @@ def _log_add(a, b):
     return top + np.log(np.exp(a - top) + np.exp(b - top))
 
 
-@section
-def _subtree(q, p, gradient, depth, step, start_energy, reference, uniforms, counters, data):
-    """Build a subtree of 2^depth states beyond (q, p), state by state.
-
-    Two neighbours of the same size become one as soon as there are two, so at most one of each size
-    waits for the half that follows it.
-
-    Returns the innermost momentum, the outermost state, the sum of momenta, the proposal (position,
-    gradient, log density, energy), the log weight, and whether to stop (1 divergent, 2 turning).
-    `counters` holds the number of leapfrog steps, the sum of acceptance probabilities, the next
-    uniform, and the largest energy error.
-    """
-    inverse_mass = reference[2]
-    inners, lasts, sums = [p] * depth, [p] * depth, [p] * depth
-    proposals, slopes = [q] * depth, [gradient] * depth
-    logps, energies, weights = np.zeros(depth), np.zeros(depth), np.zeros(depth)
-    for state in range(1 << depth):
-        q, p, gradient, logp, kinetic = _leapfrog(q, p, gradient, step, reference, data)
-        energy = kinetic - logp
-        error = energy - start_energy
-        counters[0] += 1
-        stop = 0
-        if not np.isfinite(error):
-            error = np.inf
-        if np.abs(error) > np.abs(counters[3]):
-            counters[3] = error
-        if error > MAX_ENERGY_ERROR:
-            stop = 1
-        counters[1] += min(1.0, np.exp(-error))
-        inner, p_sum, best_q, best_g, best_logp, best_energy = p, p, q, gradient, logp, energy
-        weight, size = -error, 0
-        while stop == 0 and (state >> size) & 1:
-            total = _log_add(weights[size], weight)
-            index = int(counters[2])
-            counters[2] += 1
-            if not np.log(uniforms[index]) < weight - total:
-                best_q, best_g = proposals[size], slopes[size]
-                best_logp, best_energy = logps[size], energies[size]
-            first, last, before = inners[size], lasts[size], sums[size]
-            if (
-                _turning(before, p_sum, inverse_mass, first, p)
-                or _turning(before, inner, inverse_mass, first, inner)
-                or _turning(last, p_sum, inverse_mass, last, p)
-            ):
-                stop = 2
-            inner, p_sum, weight, size = first, before + p_sum, total, size + 1
-        if stop != 0:
-            break
-        if size < depth:
-            inners[size], lasts[size], sums[size] = inner, p, p_sum
-            proposals[size], slopes[size] = best_q, best_g
-            logps[size], energies[size], weights[size] = best_logp, best_energy, weight
-    return inner, q, p, gradient, p_sum, best_q, best_g, best_logp, best_energy, weight, stop
+@part()
+def _put(values, rows, row):
+    for i in range(values.shape[0]):
+        rows[row, i] = values[i]
 
 
-@kernel()
-def nuts_draw(q, p, gradient, logp, step, reference, max_depth, directions, uniforms, data):
+@kernel(fastmath=FAST, error_model="numpy")
+def nuts_draw(q, p, step, reference, directions, uniforms, rows, data):
     """Draw once.
+
+    State by state: two neighbours of the same size become one as soon as there are two, so at most
+    one subtree of each size waits for the half that follows it; the trajectory is the largest.
 
     Parameters
     ----------
-    q, p, gradient : (m,) arrays
-        Position, momentum and gradient of the log density.
-    logp : float
+    q, p : (m,) arrays
+        Position and momentum.
     step : float
         Step size.
     reference : tuple of three (m,) arrays
         c, and the diagonals of V^-1 and V.
-    max_depth : int
     directions : (max_depth,) array of -1 and 1
-    uniforms : array of at least 2^max_depth + max_depth numbers
+    uniforms : array of at least 2^max_depth numbers
+    rows : (n_rows(max_depth), m) array
+        Scratch.
     data : tuple
         For `network_density`.
 
     Returns
     -------
-    q, gradient, logp, energy_error : of the new state
-    info : array
-        Depth, leapfrog steps, mean acceptance probability, divergent, largest energy error, whether
-        the trajectory turned.
+    drawn : int
+        The new position is in row ``drawn + Q`` of `rows`, the gradient there in
+        ``drawn + GRADIENT``.
+    logp : float
+        Log density of the new state.
+    start, error : float
+        Energy of the given state, and what that of the new one is above it.
+    largest : float
+        Energy error, the largest of the trajectory.
+    acceptance : float
+        Sum of the acceptance probabilities of the leapfrog steps.
+    n_steps, depth : int
+        Leapfrog steps, doublings.
+    stop : int
+        Why the trajectory ended: 1 divergent, 2 turned, 0 neither.
     """
-    inverse_mass = reference[2]
-    start_energy = 0.5 * np.sum(p * p * inverse_mass) - logp
-    counters = np.zeros(4)
-    left_q, left_p, left_g = q, p, gradient
-    right_q, right_p, right_g = q, p, gradient
-    p_sum = p.copy()
-    best_q, best_g, best_logp, best_energy = q, gradient, logp, start_energy
-    weight = 0.0
-    depth = 0
-    stop = 0
-    for grown in range(max_depth):
-        forward = directions[grown] > 0
-        begin_q, begin_p, begin_g = left_q, left_p, left_g
-        if forward:
-            begin_q, begin_p, begin_g = right_q, right_p, right_g
-        # The one call: it becomes code of this function, the density with it.
-        # fmt: off
-        inner, end_q, end_p, end_g, sum2, new_q, new_g, new_logp, new_energy, weight2, stop = (
-            _subtree(begin_q, begin_p, begin_g, grown, step if forward else -step, start_energy,
-                     reference, uniforms, counters, data)
-        )
-        # fmt: on
-        if forward:
-            sum_left, sum_right = p_sum, sum2
-            left_end, right_begin = right_p, inner
+    max_depth = directions.shape[0]
+    needed = np.empty(WAITING + 3 * (max_depth + 1), np.int64)
+    for i in range(needed.shape[0]):
+        needed[i] = -1
+    sums = rows.shape[0] - (max_depth + 1)
+    logps, errors, weights = np.empty(sums), np.empty(sums), np.empty(max_depth + 1)
+    start, largest, acceptance, length = 0.0, 0.0, 0.0, 0.0
+    n_used, n_steps, depth, stop = 0, 0, 0, 0
+    for state in range(1 << max_depth):
+        if state == 1 << depth:
+            # The trajectory doubles, from the end that lies in the direction drawn.
+            half, forward = WAITING + 3 * depth, directions[depth] > 0
+            if (length < 0.0) == forward:
+                needed[half], needed[half + 1] = needed[half + 1], needed[half]
+            length = step if forward else -step
+            needed[LAST] = needed[half + 1]
+            depth += 1
+        at = _free(needed)
+        if state == 0:
+            _put(q, rows, at + Q)
+            _put(p, rows, at + P)
         else:
-            sum_left, sum_right = sum2, p_sum
-            left_end, right_begin = inner, left_p
-        depth = grown + 1
+            _kick_and_turn(rows, needed[LAST], at, length, reference)
+        logps[at] = network_density(rows[at + Q], rows[at + GRADIENT], data)
+        energy = _kick(rows, at, length, reference) - logps[at]
+        if state == 0:
+            start = energy
+        error = energy - start
+        if not np.isfinite(error):
+            error = np.inf
+        if state > 0:
+            n_steps += 1
+            acceptance += min(1.0, np.exp(-error))
+            if np.abs(error) > np.abs(largest):
+                largest = error
+        if error > MAX_ENERGY_ERROR:
+            stop = 1
+        errors[at] = error
+        needed[FIRST], needed[LAST], needed[BEST] = at, at, at
+        weight, size, momenta = -error, 0, at + P
+        while stop == 0 and (state >> size) & 1:
+            half = WAITING + 3 * size
+            first, last = needed[half] + P, needed[half + 1] + P
+            before = last if size == 0 else sums + size
+            total = _log_add(weights[size], weight)
+            # Biased towards the new half: the trajectory's ends are preferred to its beginning.
+            against = weights[size] if state + 1 == 2 << size else total
+            if not np.log(uniforms[n_used]) < weight - against:
+                needed[BEST] = needed[half + 2]
+            n_used += 1
+            middle = needed[FIRST] + P
+            if _join(rows, reference[2], before, momenta, first, last, middle, at + P, sums):
+                stop = 2
+            needed[FIRST], momenta, weight, size = needed[half], sums, total, size + 1
+            needed[half], needed[half + 1], needed[half + 2] = -1, -1, -1
+        if state + 1 == 1 << size:
+            needed[DRAWN] = needed[BEST]
         if stop != 0:
             break
-        if forward:
-            right_q, right_p, right_g = end_q, end_p, end_g
-        else:
-            left_q, left_p, left_g = end_q, end_p, end_g
-        index = int(counters[2])
-        counters[2] += 1
-        # Biased towards the new half: the trajectory's ends are preferred to its beginning.
-        if np.log(uniforms[index]) < weight2 - weight:
-            best_q, best_g, best_logp, best_energy = new_q, new_g, new_logp, new_energy
-        weight = _log_add(weight, weight2)
-        if (
-            _turning(p_sum, sum2, inverse_mass, left_p, right_p)
-            or _turning(sum_left, right_begin, inverse_mass, left_p, right_begin)
-            or _turning(left_end, sum_right, inverse_mass, left_end, right_p)
-        ):
-            stop = 2
-            break
-        p_sum = p_sum + sum2
-    info = np.array(
-        [
-            depth,
-            counters[0],
-            counters[1] / max(1.0, counters[0]),
-            1.0 if stop == 1 else 0.0,
-            counters[3],
-            1.0 if stop == 2 else 0.0,
-        ]
-    )
-    return best_q, best_g, best_logp, best_energy - start_energy, info
+        half = WAITING + 3 * size
+        needed[half], needed[half + 1], needed[half + 2] = needed[FIRST], at, needed[BEST]
+        weights[size] = weight
+        if size > 0:
+            _put(rows[sums], rows, sums + size)
+    drawn = needed[DRAWN]
+    return drawn, logps[drawn], start, errors[drawn], largest, acceptance, n_steps, depth, stop

@@ -22,7 +22,7 @@ from llvmlite import ir
 from numba import types
 from numba.core.extending import intrinsic
 
-from nnmm_pymc.kernels.jit import kernel, part
+from nnmm_pymc.kernels.jit import part
 from nnmm_pymc.kernels.llvm import (
     declare,
     load_vector,
@@ -49,6 +49,8 @@ CHUNK = 256
 DIGITS = 3
 #: Chunks whose sums of 16 bits need not be widened.
 GROUP = 8
+#: Markers that are packed at a time.
+ROWS = 64
 #: Each missing call costs as much as some 30 dosages.
 MOST_MISSING = 0.1
 #: What a processor needs for VPDPBUSD on vectors of 64 bytes.
@@ -74,19 +76,19 @@ class Packed:
 
     Attributes
     ----------
-    dosages : (p, 64 c) array of uint8
-        c is n / 256, rounded up; a missing call is 0. Without rows if they are not packed.
+    dosages : (p, 64 c) array of uint8, or None
+        c is n / 256, rounded up; a missing call is 0. None if they are not packed.
     starts : (p + 1,) array of int64
     missing : array of int32
         Individuals without a call of marker j: ``missing[starts[j]:starts[j + 1]]``.
     """
 
-    dosages: np.ndarray
+    dosages: np.ndarray | None
     starts: np.ndarray
     missing: np.ndarray
 
 
-NOT_PACKED = Packed(np.zeros((0, 0), np.uint8), np.zeros(1, np.int64), np.zeros(0, np.int32))
+NOT_PACKED = Packed(None, np.zeros(1, np.int64), np.zeros(0, np.int32))
 
 
 def packing_pays() -> bool:
@@ -102,47 +104,26 @@ def pack(dosages: np.ndarray, empty: Callable[..., np.ndarray] = np.zeros) -> Pa
     """
     if dosages.dtype != np.int8:
         return NOT_PACKED
-    counts = _count_missing(dosages)
-    if counts.sum() > MOST_MISSING * dosages.size:
+    p, n = dosages.shape
+    blocks = [slice(first, first + ROWS) for first in range(0, p, ROWS)]
+    counts = [np.count_nonzero(dosages[rows] < 0, axis=1) for rows in blocks]
+    starts = np.concatenate([[0], *counts]).cumsum()
+    if starts[-1] > MOST_MISSING * dosages.size:
         return NOT_PACKED
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    p, n = dosages.shape
-    out = empty((p, 64 * ((n + CHUNK - 1) // CHUNK)), np.uint8)
+    chunks = (n + CHUNK - 1) // CHUNK
+    out = empty((p, 64 * chunks), np.uint8)
     missing = empty((starts[-1],), np.int32)
-    _pack(dosages, starts, out, missing)
+    calls = np.zeros((ROWS, CHUNK * chunks), np.uint8)
+    for rows in blocks:
+        own = dosages[rows]
+        np.maximum(own, 0, out=calls[: len(own), :n], casting="unsafe")
+        quarters = calls[: len(own)].reshape(len(own), chunks, 4, 64)
+        target = out[rows].reshape(len(own), chunks, 64)
+        for q in range(4):
+            target |= quarters[:, :, q] << 2 * q
+        places = slice(starts[rows.start], starts[rows.start + len(own)])
+        missing[places] = np.nonzero(own < 0)[1]
     return Packed(out, starts, missing)
-
-
-@kernel()
-def _count_missing(dosages):
-    counts = np.zeros(dosages.shape[0], np.int64)
-    for j in range(dosages.shape[0]):
-        for value in dosages[j]:
-            counts[j] += value < 0
-    return counts
-
-
-@kernel()
-def _pack(dosages, starts, out, missing):
-    p, n = dosages.shape
-    chunks = out.shape[1] // 64
-    row = np.zeros(CHUNK * chunks, np.uint8)
-    for j in range(p):
-        place = starts[j]
-        for i in range(n):
-            value = dosages[j, i]
-            row[i] = value if value > 0 else 0
-        if starts[j + 1] > place:
-            for i in range(n):
-                if dosages[j, i] < 0:
-                    missing[place] = i
-                    place += 1
-        for c in range(chunks):
-            for b in range(64):
-                i = CHUNK * c + b
-                out[j, 64 * c + b] = (
-                    row[i] | (row[i + 64] << 2) | (row[i + 128] << 4) | (row[i + 192] << 6)
-                )
 
 
 @intrinsic

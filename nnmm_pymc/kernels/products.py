@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import types
+from numba.core.extending import overload
 
 from nnmm_pymc.kernels.jit import FAST, part, section
 from nnmm_pymc.kernels.llvm import processor_has
@@ -81,7 +83,7 @@ def _at_once(left):
     return min(left, 2)
 
 
-@part()
+@section
 def block_products(dosages, centre, first, size, responses, tile, lanes, out):
     """Fill ``out[:, :size]`` with x'r for the markers of one block and all responses."""
     n = dosages.shape[1]
@@ -157,7 +159,7 @@ def _add_packed(packed, digits, sums, out):
         j += rows
 
 
-@part()
+@section
 def packed_products(
     packed, starts, missing, centre, first, size, responses, digits, units, totals, sums, out
 ):
@@ -183,15 +185,26 @@ def packed_products(
                 out[k, marker - first] += centre[marker] * responses[k, missing[place]]
 
 
-@section
 def multiply(
     genotypes, first, size, responses, moved, tile, lanes, digits, units, totals, sums, out
 ):
-    """The same from packed dosages where there are; only responses that `moved` are split anew."""
-    dosages, packed, starts, missing, centre = genotypes
-    if packed.shape[0] != dosages.shape[0]:
-        block_products(dosages, centre, first, size, responses, tile, lanes, out)
-        return
+    """The same from packed dosages where there are; only responses that `moved` are split anew.
+
+    For kernels: which of the two is known from the types, so that one alone is compiled.
+    """
+    raise NotImplementedError
+
+
+def _multiply_bytes(
+    genotypes, first, size, responses, moved, tile, lanes, digits, units, totals, sums, out
+):
+    block_products(genotypes[0], genotypes[4], first, size, responses, tile, lanes, out)
+
+
+def _multiply_packed(
+    genotypes, first, size, responses, moved, tile, lanes, digits, units, totals, sums, out
+):
+    _, packed, starts, missing, centre = genotypes
     for k in range(responses.shape[0]):
         if moved[k]:
             units[k], totals[k] = split(responses[k], digits[k])
@@ -200,6 +213,14 @@ def multiply(
         packed, starts, missing, centre, first, size, responses, digits, units, totals, sums, out
     )
     # fmt: on
+
+
+@overload(multiply, inline="always")
+def _multiply(
+    genotypes, first, size, responses, moved, tile, lanes, digits, units, totals, sums, out
+):
+    is_packed = not isinstance(genotypes.types[1], types.NoneType)
+    return _multiply_packed if is_packed else _multiply_bytes
 
 
 @section

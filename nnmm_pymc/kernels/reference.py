@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnmm_pymc.kernels.jit import FAST, kernel, part
+from nnmm_pymc.kernels.jit import FAST, kernel, section
 from nnmm_pymc.kernels.rows import take_at
 
 __all__ = ["reference_density"]
@@ -19,7 +19,7 @@ __all__ = ["reference_density"]
 LITTLE = 1e-9
 
 
-@part(error_model="numpy", fastmath=FAST)
+@section
 def _solve(matrix, right):
     """Put the solution of a positive definite system into its right side; the matrix is used up.
 
@@ -38,13 +38,14 @@ def _solve(matrix, right):
         right[a] /= matrix[a, a]
 
 
-@part()
-def _coefficients(index, cross, linear, every, scale, prior_mean, prior_precision, centre):
+@section
+def _coefficients(side, prior_mean, prior_precision, centre, precision):
     """Put the mean of coefficients, (c, column), given prior and complete rows into `centre`.
 
     X'X, (column, c, c), X'y and the precision that all rows bring, (c, column), are in units of the
-    residual variance, 1 over `scale`.
+    residual variance, 1 over `scale`. That precision is added to the prior's.
     """
+    index, cross, linear, every, scale = side
     size = index.shape[0]
     matrix, right = np.empty((size, size)), np.empty(size)
     for k in range(index.shape[1] if size else 0):
@@ -58,16 +59,10 @@ def _coefficients(index, cross, linear, every, scale, prior_mean, prior_precisio
         _solve(matrix, right)
         for a in range(size):
             centre[index[a, k]] = right[a]
-
-
-@part()
-def _add_precision(index, every, scale, precision):
-    for a in range(index.shape[0]):
-        for k in range(index.shape[1]):
             precision[index[a, k]] += scale[k] * every[a, k]
 
 
-@kernel()
+@kernel(fastmath=FAST, error_model="numpy")
 def reference_density(priors, middle, cells, trait, whitening):
     """Centre and precision of every element of the stacked vector.
 
@@ -90,9 +85,9 @@ def reference_density(priors, middle, cells, trait, whitening):
     """
     prior_mean, prior_precision = priors
     centre, precision = prior_mean.copy(), prior_precision.copy()
-    index, cross, linear, every, scale = middle
-    _coefficients(index, cross, linear, every, scale, prior_mean, prior_precision, centre)
-    _add_precision(index, every, scale, precision)
+    for side in (trait, middle):
+        _coefficients(side, prior_mean, prior_precision, centre, precision)
+    index, scale = middle[0], middle[4]
     first, bounds, row, design, offset = cells
     for k in range(scale.shape[0]):
         own = slice(bounds[k], bounds[k + 1])
@@ -101,9 +96,6 @@ def reference_density(priors, middle, cells, trait, whitening):
             centre[first + c], precision[first + c] = offset[c], scale[k]
         for c in range(index.shape[0]):
             take_at(centre[there], row[own], centre[index[c, k]], design[c])
-    index, cross, linear, every, scale = trait
-    _coefficients(index, cross, linear, every, scale, prior_mean, prior_precision, centre)
-    _add_precision(index, every, scale, precision)
     # In coordinates that whiten the regressors its precision is that of the residual.
     own, inverse = whitening
     old = np.empty(own.shape[1])
@@ -112,7 +104,7 @@ def reference_density(priors, middle, cells, trait, whitening):
             old[a] = centre[own[t, a]]
         for a in range(own.shape[1]):
             centre[own[t, a]] = 0.0
-            precision[own[t, a]] = scale[t]
+            precision[own[t, a]] = trait[4][t]
             for b in range(own.shape[1]):
                 centre[own[t, a]] += inverse[t, a, b] * old[b]
     return centre, precision

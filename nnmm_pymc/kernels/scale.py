@@ -54,7 +54,7 @@ def log_density(at, start, exponent, rate, linear, quadratic):
 
 @kernel()
 def draw_scale(rng, start, exponent, rate, linear, quadratic):
-    """One update of every element; the same algorithm as `nnmm_pymc.kernels.slice.slice_sample`.
+    """One update of every element; the algorithm of `nnmm_pymc.kernels.slice.slice_sample`.
 
     Parameters
     ----------
@@ -78,12 +78,13 @@ def draw_scale(rng, start, exponent, rate, linear, quadratic):
     out = np.empty_like(start)
     for k in range(start.shape[0]):
         own = (start[k], exponent[k], rate[k], linear[k], quadratic[k])
-        level = log_density(start[k], *own) - rng.standard_exponential()
+        # Numba compiles other distributions than this one for a second each.
+        level = log_density(start[k], *own) + np.log(1.0 - rng.random())
         if not np.isfinite(level):  # nothing is above NaN: the interval would shrink for ever
             raise FloatingPointError("The log density is not finite at the start of a scale move.")
         left = start[k] - rng.random()
         right = left + 1.0
-        to_left = rng.integers(0, STEPS_OUT + 1)
+        to_left = int(rng.random() * (STEPS_OUT + 1))
         for _ in range(to_left):
             if log_density(left, *own) <= level:
                 break

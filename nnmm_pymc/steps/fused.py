@@ -19,9 +19,9 @@ from pymc.logprob.transforms import LogTransform
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.basic import NormalRV
 
-from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS
-from nnmm_pymc.kernels.activate import ACTIVATION_CODES, activate_all
-from nnmm_pymc.kernels.network import network_density
+from nnmm_pymc.activations import NUMPY_ACTIVATIONS
+from nnmm_pymc.kernels.activate import activate_all
+from nnmm_pymc.kernels.nuts import GRADIENT, n_rows, nuts_draw
 from nnmm_pymc.kernels.rows import seen_products
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.standard_network import StandardNetwork, network_of
@@ -30,17 +30,8 @@ from nnmm_pymc.steps.whitening import NONE, find_whitening
 __all__ = ["FusedDensity", "fused_density"]
 
 
-def fused_density(
-    conditional: ConditionalModel, meanwhile: Callable[[FusedDensity], None] | None = None
-) -> FusedDensity | None:
-    """The fused density of a standard network's locations, or None if the model is another one.
-
-    Parameters
-    ----------
-    conditional : ConditionalModel
-    meanwhile : callable, optional
-        Told of the density before it is compiled, which takes some seconds.
-    """
+def fused_density(conditional: ConditionalModel) -> FusedDensity | None:
+    """The fused density of a standard network's locations, or None if the model is another one."""
     network = network_of(conditional.model)
     if network is None:
         return None
@@ -62,8 +53,6 @@ def fused_density(
     if any(prior is None for prior in priors.values()):
         return None
     fused = FusedDensity(conditional, network, names, priors)
-    if meanwhile is not None:
-        meanwhile(fused)
     return fused if _agrees(conditional, fused, names) else None
 
 
@@ -216,7 +205,8 @@ class FusedDensity:
         used = np.vstack([net.weight_mask, np.ones((len(self.indices[1]), y.shape[1]))])
         self.used_cross = self.trait_cross * used.T[:, :, None] * used.T[:, None, :]
         self.used = used
-        self.trait_squares = np.einsum("tcc->ct", self.used_cross) + len(self.incomplete)
+        squares = np.einsum("tcc->ct", self.used_cross) + len(self.incomplete)
+        self.trait_squares = np.ascontiguousarray(squares)
         self.y = np.where(np.isnan(y), 0.0, y)
         # Cross-products with the observations; those with the genetic values change once a draw.
         self.middle_cross_observed = self.middle_design.T @ np.where(self.seen, z, 0.0)
@@ -248,8 +238,7 @@ class FusedDensity:
             np.ascontiguousarray(self.trait_rows.T),
             net.centre,
             net.scale,
-            ACTIVATION_CODES[net.activation],
-            LEAK if net.activation == "leaky_relu" else 0.0,
+            *net.activation_code,
         )
         self.priors = (self.prior_mean[self.order], self.prior_precision[self.order])
 
@@ -285,11 +274,9 @@ class FusedDensity:
 
     def activated_cells(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Activation of missing cells, row by row, and its slope."""
-        code, leak = self.rows[-2:]
         value, slope = np.empty((2, len(cells)))
-        activate_all(
-            code, leak, (cells - self.cell_centre) / self.cell_scale, 0.0, 1.0, value, slope
-        )
+        standardised = (cells - self.cell_centre) / self.cell_scale
+        activate_all(*self.network.activation_code, standardised, 0.0, 1.0, value, slope)
         return value, slope / self.cell_scale
 
     def put(self, point: Point, index: np.ndarray, values: np.ndarray) -> None:
@@ -344,9 +331,14 @@ class FusedDensity:
         return np.ones(n_traits) * self._variances[self.network.terminal](point)
 
     def __call__(self, q: np.ndarray) -> tuple[float, np.ndarray]:
-        inner, gradient = np.empty_like(q), np.empty_like(q)
-        logp = network_density(q[self.order], inner, self.data)
-        gradient[self.order] = inner
+        # A trajectory that ends where it begins.
+        at, nothing, none = q[self.order], np.zeros(len(q)), np.zeros(0)
+        rows, gradient = np.empty((n_rows(0), len(q))), np.empty_like(q)
+        reference = at, nothing, nothing
+        drawn, logp, *_ = nuts_draw(
+            at, nothing, 0.0, reference, none.astype(int), none, rows, self.data
+        )
+        gradient[self.order] = rows[drawn + GRADIENT]
         return logp, gradient
 
     def _positions(self, names: Sequence[str], n_columns: int) -> np.ndarray:

@@ -112,7 +112,7 @@ class LatentHMC(GibbsStep):
             weights,
             net.centre,
             net.scale,
-            *density.rows[-2:],
+            *density.network.activation_code,
             mass,
             step,
             int(np.clip(round(LENGTH / step), 1, MAX_STEPS)),

@@ -6,33 +6,23 @@ from typing import Any
 
 import numpy as np
 from pymc.blocking import RaveledVars
+from pymc.exceptions import SamplingError
 from pymc.step_methods.hmc.base_hmc import DivergenceInfo, HMCStepData
 from pymc.step_methods.hmc.integration import State
 from pymc.step_methods.hmc.quadpotential import QuadPotential
 
-from nnmm_pymc.kernels.nuts import nuts_draw
+from nnmm_pymc.kernels.nuts import GRADIENT, Q, nuts_draw
+from nnmm_pymc.kernels.nuts import n_rows as trajectory_rows
 from nnmm_pymc.steps.conditional import Point
 from nnmm_pymc.steps.fused import FusedDensity
 from nnmm_pymc.steps.nuts import ConditionalNUTS
 from nnmm_pymc.steps.splitting import gaussian_reference
 
-__all__ = ["NetworkNUTS", "compile_draw"]
-
+__all__ = ["NetworkNUTS"]
 
 # A quarter of a turn is an independent draw of the reference. Where there is little else, longer
 # steps would be accepted as well, and after a whole turn nothing has moved.
 LONGEST = 0.5 * np.pi
-
-
-def compile_draw(fused: FusedDensity) -> None:
-    """Compile what a draw needs beside the density; for a process that does nothing else."""
-    point = fused.conditional.check_points[0]
-    fused.whiten()
-    fused.conditional.refresh(point)
-    fused.prepare(point)
-    at, precision = gaussian_reference(fused)
-    reference, signs = (at, precision, 1.0 / precision), np.ones(1, int)
-    nuts_draw(at, at, at, 0.0, 0.1, reference, 1, signs, np.zeros(3), fused.data)
 
 
 class ReferenceMasses(QuadPotential):
@@ -58,6 +48,13 @@ class ReferenceMasses(QuadPotential):
         return self.rng.standard_normal(len(self.masses)) * np.sqrt(self.masses)
 
 
+class Unevaluated:
+    """What PyMC asks for the state where a trajectory begins: the kernel evaluates the density."""
+
+    def compute_state(self, q: RaveledVars, p: np.ndarray) -> State:
+        return State(q, p, p, p, 0.0, 0.0, 0)
+
+
 class NetworkNUTS(ConditionalNUTS):
     """NUTS whose trajectories turn around the Gaussian part of a standard network's density.
 
@@ -79,6 +76,7 @@ class NetworkNUTS(ConditionalNUTS):
         self.fused = fused
         fused.whiten()
         super().__init__(vars, conditional=fused.conditional, **kwargs)
+        self.integrator, self.rows = Unevaluated(), np.empty((0, 0))
 
     def _density(self, names: list[str], interpreted: bool) -> FusedDensity:
         return self.fused
@@ -107,38 +105,44 @@ class NetworkNUTS(ConditionalNUTS):
     def _hamiltonian_step(self, start, p0, step_size):
         early = self.tune and self.iter_count < 200
         depth = self.early_max_treedepth if early else self.max_treedepth
-        order = self.fused.order
-        inner_q, inner_gradient, logp, error, info = nuts_draw(
+        order, n_rows = self.fused.order, trajectory_rows(depth)
+        if len(self.rows) != n_rows:
+            self.rows = np.empty((n_rows, len(order)))
+        drawn, logp, energy, error, largest, acceptance, n_steps, doublings, stop = nuts_draw(
             start.q.data[order],
             p0,
-            start.q_grad[order],
-            float(start.model_logp),
             float(step_size),
             self.reference,
-            depth,
             np.where(self.rng.random(depth) < 0.5, 1, -1),
             self.rng.random(2**depth + depth),
+            self.rows,
             self.fused.data,
         )
-        q, gradient = np.empty_like(inner_q), np.empty_like(inner_q)
-        q[order], gradient[order] = inner_q, inner_gradient
+        if not np.isfinite(energy):
+            raise SamplingError(
+                f"The log density of {', '.join(self.var_names)} is not finite where the chain is;"
+                " model.debug() tells which prior or likelihood it is."
+            )
+        q, gradient = np.empty_like(start.q.data), np.empty_like(start.q.data)
+        q[order], gradient[order] = self.rows[drawn + Q], self.rows[drawn + GRADIENT]
         end = State(
-            RaveledVars(q, start.q.point_map_info), p0, p0, gradient, start.energy + error, logp, 0
+            RaveledVars(q, start.q.point_map_info), p0, p0, gradient, energy + error, logp, 0
         )
+        acceptance = acceptance / max(1, n_steps)
         stats = {
-            "depth": int(info[0]),
-            "tree_size": info[1],
-            "mean_tree_accept": info[2],
+            "depth": doublings,
+            "tree_size": float(n_steps),
+            "mean_tree_accept": acceptance,
             "energy": end.energy,
             "energy_error": error,
-            "max_energy_error": info[4],
-            "reached_max_treedepth": not self.tune and info[3] + info[5] == 0,
+            "max_energy_error": largest,
+            "reached_max_treedepth": not self.tune and stop == 0,
             "index_in_trajectory": 0,
             "model_logp": logp,
         }
         divergence = None
-        if info[3]:
+        if stop == 1:
             divergence = DivergenceInfo(
                 "Energy change in leapfrog step is too large.", None, end, end
             )
-        return HMCStepData(end, info[2], divergence, stats)
+        return HMCStepData(end, acceptance, divergence, stats)

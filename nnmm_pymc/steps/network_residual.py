@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nnmm_pymc.activations import LEAK, NUMPY_ACTIVATIONS
-from nnmm_pymc.kernels.activate import ACTIVATION_CODES
+from nnmm_pymc.activations import NUMPY_ACTIVATIONS
 from nnmm_pymc.kernels.network import add_activated
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.standard_network import StandardNetwork, network_of
@@ -54,11 +53,11 @@ class TraitResidual:
         mean = self.regressors @ np.vstack([weights, side.stacked(used)])
         if side.genetic_values:
             mean += side.offset(self.conditional)
-        code = ACTIVATION_CODES[net.activation]
-        leak = LEAK if net.activation == "leaky_relu" else 0.0
         order, row, bounds = net.cells_by_omic
         cells = used[net.missing][order]
-        add_activated(mean, cells, row, bounds, weights, net.centre, net.scale, code, leak)
+        add_activated(
+            mean, cells, row, bounds, weights, net.centre, net.scale, *net.activation_code
+        )
         return self.observed - mean.reshape(-1)[self.seen]
 
 

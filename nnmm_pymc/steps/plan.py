@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ from pymc.step_methods.compound import BlockedStep, CompoundStep, flatten_steps
 
 from nnmm_pymc.errors import InputError
 from nnmm_pymc.steps.bounds import liabilities_of
-from nnmm_pymc.steps.conditional import ConditionalModel
+from nnmm_pymc.steps.conditional import ConditionalModel, Point
 from nnmm_pymc.steps.conjugate import ConjugateGibbs
 from nnmm_pymc.steps.covariance import CovarianceGibbs, find_rows
 from nnmm_pymc.steps.families import Conjugate, conjugate_family
@@ -25,7 +24,7 @@ from nnmm_pymc.steps.latent import LatentGibbs
 from nnmm_pymc.steps.latent_hmc import LatentHMC
 from nnmm_pymc.steps.liability import LiabilityGibbs
 from nnmm_pymc.steps.markers import MarkerGibbs
-from nnmm_pymc.steps.network_nuts import NetworkNUTS, compile_draw
+from nnmm_pymc.steps.network_nuts import NetworkNUTS
 from nnmm_pymc.steps.nuts import ConditionalNUTS
 from nnmm_pymc.steps.partial import PartialFunction
 from nnmm_pymc.steps.relatives import RelativesGibbs, random_effect_steps
@@ -66,7 +65,7 @@ def assign_steps(
     latent: Latent = "auto",
     target_accept: float = 0.8,
     threads: int = 1,
-    ahead: Callable[[str, Callable[[], Any]], None] | None = None,
+    ahead: Callable[[Sequence[BlockedStep], Point], None] | None = None,
 ) -> StepPlan:
     """Give every free variable of a model one owner.
 
@@ -97,7 +96,8 @@ def assign_steps(
     threads : int
         Of each sweep over the markers.
     ahead : callable, optional
-        Given names, and functions that compile what steps will use, to be called elsewhere.
+        Given the steps of marker effects, which take long to compile, as soon as there are any, and
+        a point at which they can be made.
 
     Raises
     ------
@@ -121,8 +121,8 @@ def assign_steps(
             for t in conditional.marker_terms
             if t.effects in free
         ]
-        if ahead is not None and markers:
-            ahead(markers[0].name, partial(markers[0].step, conditional.check_points[0]))
+        if ahead is not None:
+            ahead(markers, conditional.check_points[0])
         randoms = random_effect_steps(conditional, free)
         liabilities, bound = _liability_steps(conditional, free)
         free = [v for v in free if v not in bound]
@@ -146,11 +146,7 @@ def assign_steps(
         steps: list[BlockedStep] = [*given, *liabilities, *markers, *randoms, *selections]
         rest = [v for v in free if v not in taken]
 
-        def meanwhile(fused: FusedDensity) -> None:
-            if ahead is not None and _turns(fused, latent, rest):
-                ahead(NetworkNUTS.name, partial(compile_draw, fused))
-
-        fused = fused_density(conditional, meanwhile)
+        fused = fused_density(conditional)
         if latent == "auto" and fused is not None and _is_hidden(fused, rest):
             latent = "hmc"
         if fused is not None and latent == "gibbs" and fused.network.activation != "identity":
@@ -208,12 +204,6 @@ def assign_steps(
     hyper = [*slices, *variances, *covariances]
     table = _rows(model, [*steps, *hyper])
     return StepPlan(CompoundStep([*steps, *hyper]), conditional, table)
-
-
-def _turns(fused: FusedDensity, latent: Latent, values: list[str]) -> bool:
-    """Whether what the density is of goes to `NetworkNUTS`."""
-    bends = fused.network.activation != "identity"
-    return latent == "nuts" or (latent == "auto" and bends and not _is_hidden(fused, values))
 
 
 def _is_hidden(fused: FusedDensity, values: list[str]) -> bool:

@@ -44,5 +44,5 @@ def _regression(fused: FusedDensity) -> tuple[np.ndarray, np.ndarray, np.ndarray
     # Weights with a step of their own are held.
     k = len(fused.network.weight_mask)
     fitted = np.einsum("tdk,kt->dt", fused.trait_cross[:, k:, :k], fused.held.weights)
-    linear = fused.held.trait_linear[k:] - fitted
-    return np.ascontiguousarray(fused.trait_cross[:, k:, k:]), linear, fused.trait_squares[k:]
+    cross, linear = fused.trait_cross[:, k:, k:], fused.held.trait_linear[k:] - fitted
+    return np.ascontiguousarray(cross), np.ascontiguousarray(linear), fused.trait_squares[k:]

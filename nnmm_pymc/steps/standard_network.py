@@ -9,6 +9,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pymc as pm
 
+from nnmm_pymc.activations import LEAK
+from nnmm_pymc.kernels.activate import ACTIVATION_CODES
 from nnmm_pymc.steps.conditional import ConditionalModel, Point
 
 __all__ = ["Side", "StandardNetwork", "network_of", "register_network"]
@@ -77,6 +79,12 @@ class StandardNetwork:
     activation: str
     centre: np.ndarray
     scale: np.ndarray
+
+    @cached_property
+    def activation_code(self) -> tuple[int, float]:
+        """The activation as kernels are told it, and its slope below zero."""
+        leak = LEAK if self.activation == "leaky_relu" else 0.0
+        return ACTIVATION_CODES[self.activation], leak
 
     @cached_property
     def cells_by_omic(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
