@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 from numba import njit
 
@@ -80,16 +81,24 @@ class Fault:
     @contextmanager
     def _kernel(self, module: ModuleType) -> Iterator[None]:
         source = self._replaced(inspect.getsource(module))
-        made = ModuleType(module.__name__)
-        made.__file__ = module.__file__
-        code = compile(source, f"<{self.name}>", "exec")
         # What comes from no file cannot be kept in a cache.
         with _patched([(jit, "njit", lambda **options: njit(**options | {"cache": False}))]):
-            exec(code, made.__dict__)
-        names = [n for n in module.__all__ if callable(getattr(made, n))]
-        users = [(u, n, getattr(made, n)) for n in names for u in _users(n, getattr(module, n))]
+            users = self._anew(module, source)
         with _patched(users):
             yield
+
+    def _anew(self, module: ModuleType, source: str) -> list[tuple[Any, str, Any]]:
+        """Who uses what of a module of kernels made from a source, other kernels made anew too."""
+        made = ModuleType(module.__name__)
+        made.__file__ = module.__file__
+        exec(compile(source, f"<{self.name}>", "exec"), made.__dict__)
+        names = [n for n in module.__all__ if callable(getattr(made, n))]
+        users = [(u, n, getattr(made, n)) for n in names for u in _users(n, getattr(module, n))]
+        kernels = {u for u, *_ in users if u is not module and ".kernels." in u.__name__}
+        with patch.dict(sys.modules, {module.__name__: made}):
+            for kernel in kernels:
+                users += self._anew(kernel, inspect.getsource(kernel))
+        return users
 
     def _replaced(self, source: str) -> str:
         if self.old not in source:

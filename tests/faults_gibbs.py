@@ -279,8 +279,8 @@ GIBBS_FAULTS = [
     Fault(
         "scale of the effects: level too high",
         "kernels.scale",
-        "- rng.standard_exponential()",
-        "- 0.5 * rng.standard_exponential()",
+        "+ np.log(1.0 - rng.random())",
+        "+ 0.5 * np.log(1.0 - rng.random())",
         "nuts",
         shown_by="marker_gibbs",
     ),

@@ -10,7 +10,8 @@ import pytest
 import nnmm_pymc as nn
 from nnmm_pymc import first_use
 from nnmm_pymc.first_use import Ahead
-from nnmm_pymc.steps import fused, markers, network_nuts, splitting
+from nnmm_pymc.kernels import nuts
+from nnmm_pymc.steps import markers, network_nuts, splitting
 
 
 class Step:
@@ -147,7 +148,7 @@ def test_a_run_compiles_each_kernel_once(monkeypatch):
 
         monkeypatch.setattr(module, name, call)
 
-    for module in (network_nuts, fused):
+    for module in (network_nuts, nuts):
         watch(module, "nuts_draw")
     watch(splitting, "reference_density")
     watch(markers, "sweep")

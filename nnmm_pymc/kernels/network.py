@@ -17,7 +17,7 @@ from nnmm_pymc.kernels.activate import activate_all
 from nnmm_pymc.kernels.jit import FAST, kernel, part, section
 from nnmm_pymc.kernels.rows import add, add_at, dot, dot_at, take_at
 
-__all__ = ["add_activated", "network_density"]
+__all__ = ["add_activated", "density_and_gradient", "network_density"]
 
 
 @part(fastmath=FAST)
@@ -265,3 +265,10 @@ def network_density(q, gradient, data):
     for t in range(index.shape[0]):
         _multiply(factor[t], True, gradient, index[t])
     return total
+
+
+@kernel(fastmath=FAST, error_model="numpy")
+def density_and_gradient(q, data):
+    """Log density and gradient: `network_density` by itself."""
+    gradient = np.empty_like(q)
+    return network_density(q, gradient, data), gradient

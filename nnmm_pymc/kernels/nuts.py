@@ -14,12 +14,14 @@ follows exactly; the kicks before and after it are the gradient of the rest
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from nnmm_pymc.kernels.jit import FAST, kernel, part
 from nnmm_pymc.kernels.network import network_density
 
-__all__ = ["GRADIENT", "Q", "n_rows", "nuts_draw"]
+__all__ = ["GRADIENT", "Q", "density_of_draw", "n_rows", "nuts_draw"]
 
 # Energy error beyond which a trajectory counts as divergent.
 MAX_ENERGY_ERROR = 1000.0
@@ -213,3 +215,11 @@ def nuts_draw(q, p, step, reference, directions, uniforms, rows, data):
             _put(rows[sums], rows, sums + size)
     drawn = needed[DRAWN]
     return drawn, logps[drawn], start, errors[drawn], largest, acceptance, n_steps, depth, stop
+
+
+def density_of_draw(q: np.ndarray, data: tuple[Any, ...]) -> tuple[float, np.ndarray]:
+    """Log density and gradient as `nuts_draw` evaluates them: a draw that ends where it begins."""
+    nothing, none, rows = np.zeros(len(q)), np.zeros(0), np.empty((n_rows(0), len(q)))
+    reference = q, nothing, nothing
+    drawn, logp, *_ = nuts_draw(q, nothing, 0.0, reference, none.astype(int), none, rows, data)
+    return logp, rows[drawn + GRADIENT]

@@ -50,7 +50,7 @@ DIGITS = 3
 #: Chunks whose sums of 16 bits need not be widened.
 GROUP = 8
 #: Markers that are packed at a time.
-ROWS = 64
+ROWS = 16
 #: Each missing call costs as much as some 30 dosages.
 MOST_MISSING = 0.1
 #: What a processor needs for VPDPBUSD on vectors of 64 bytes.
@@ -119,10 +119,11 @@ def pack(dosages: np.ndarray, empty: Callable[..., np.ndarray] = np.zeros) -> Pa
         np.maximum(own, 0, out=calls[: len(own), :n], casting="unsafe")
         quarters = calls[: len(own)].reshape(len(own), chunks, 4, 64)
         target = out[rows].reshape(len(own), chunks, 64)
-        for q in range(4):
+        target[:] = quarters[:, :, 0]
+        for q in range(1, 4):
             target |= quarters[:, :, q] << 2 * q
         places = slice(starts[rows.start], starts[rows.start + len(own)])
-        missing[places] = np.nonzero(own < 0)[1]
+        missing[places] = np.flatnonzero(own < 0) % n
     return Packed(out, starts, missing)
 
 

@@ -21,7 +21,8 @@ from pytensor.tensor.random.basic import NormalRV
 
 from nnmm_pymc.activations import NUMPY_ACTIVATIONS
 from nnmm_pymc.kernels.activate import activate_all
-from nnmm_pymc.kernels.nuts import GRADIENT, n_rows, nuts_draw
+from nnmm_pymc.kernels.network import density_and_gradient
+from nnmm_pymc.kernels.nuts import density_of_draw
 from nnmm_pymc.kernels.rows import seen_products
 from nnmm_pymc.steps.conditional import QUICK_MODE, ConditionalModel, Point
 from nnmm_pymc.steps.standard_network import StandardNetwork, network_of
@@ -331,14 +332,11 @@ class FusedDensity:
         return np.ones(n_traits) * self._variances[self.network.terminal](point)
 
     def __call__(self, q: np.ndarray) -> tuple[float, np.ndarray]:
-        # A trajectory that ends where it begins.
-        at, nothing, none = q[self.order], np.zeros(len(q)), np.zeros(0)
-        rows, gradient = np.empty((n_rows(0), len(q))), np.empty_like(q)
-        reference = at, nothing, nothing
-        drawn, logp, *_ = nuts_draw(
-            at, nothing, 0.0, reference, none.astype(int), none, rows, self.data
-        )
-        gradient[self.order] = rows[drawn + GRADIENT]
+        at, gradient = q[self.order], np.empty_like(q)
+        # What does not bend takes no trajectories, and these take longest to compile.
+        bends = self.network.activation != "identity"
+        evaluate = density_of_draw if bends else density_and_gradient
+        logp, gradient[self.order] = evaluate(at, self.data)
         return logp, gradient
 
     def _positions(self, names: Sequence[str], n_columns: int) -> np.ndarray:
