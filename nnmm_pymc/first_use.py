@@ -56,10 +56,16 @@ class Ahead:
 
         Their states change, as do the random numbers.
         """
-        for step in sorted(dict.fromkeys(steps), key=lambda step: step in self.steps):
-            if self.helper is not None and step in self.steps:
-                self.helper.join(PATIENCE)
-            step.step(point)
+        once = dict.fromkeys(steps)
+        for step in once:
+            if step not in self.steps:
+                step.step(point)
+        if self.helper is not None:
+            self.helper.join(PATIENCE)
+            self.helper.kill()
+        for step in once:
+            if step in self.steps:
+                step.step(point)
 
     def __enter__(self) -> Ahead:
         return self

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +54,9 @@ class Memory:
         )
 
 
-def run_memory(record: RecordPlan, start: Point, chains: int, running: int) -> Memory:
+def run_memory(
+    record: RecordPlan, start: Point, chains: int, running: int, steps: Iterable[Any] = ()
+) -> Memory:
     """Estimate the memory of a run.
 
     Parameters
@@ -62,6 +66,8 @@ def run_memory(record: RecordPlan, start: Point, chains: int, running: int) -> M
         A point of the chain.
     chains, running : int
         Chains in all, and at a time.
+    steps : iterable of steps
+        Those with `working_bytes` are counted.
     """
     stored = {
         name: 8 * record.draws * int(np.size(v))
@@ -73,7 +79,7 @@ def run_memory(record: RecordPlan, start: Point, chains: int, running: int) -> M
     working = sum(
         CELL * t.held.get_value(borrow=True).size + EFFECT * int(np.size(start[t.effects]))
         for t in record.conditional.terms
-    )
+    ) + sum(getattr(step, "working_bytes", 0) for step in steps)
     # A chain in a process of its own holds its draws until it hands them over.
     copies = COPIES * chains + (running if running > 1 else 0)
     return Memory(

@@ -160,7 +160,8 @@ def sample(
         record = RecordPlan(conditional, draws, chains, keep)
         if folder is not None:
             record.put_on_disk(folder, starts[0])
-        memory = run_memory(record, starts[0], chains, min(chains, cores))
+        running = min(chains, cores)
+        memory = run_memory(record, starts[0], chains, running, plan.compound.methods)
         if not quiet:
             print(memory)
         check_memory(memory)

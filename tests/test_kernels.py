@@ -93,6 +93,18 @@ def test_masked_gram(dtype, shape):
         assert not block[:, stop - first :].any()
 
 
+def test_no_number_counts_as_a_missing_call_in_the_gram_matrix():
+    dosages, centre, _ = make_genotypes(5, 40, np.float32)
+    holes = np.random.default_rng(3).random(dosages.shape) < 0.2
+    mask = np.ones(40, np.float32)
+    found = [
+        masked_gram(np.where(holes, value, dosages).astype(np.float32), centre, mask, BLOCK)
+        for value in (np.nan, -1.0)
+    ]
+    np.testing.assert_array_equal(*found)
+    assert np.isfinite(found[0]).all()
+
+
 def reference_sweep(dense, masks, residual, precision, weights, variances, effects, u, z):
     """Marker by marker, response by response, in float64: the sampler as a textbook has it."""
     residual, effects = residual.astype(np.float64), effects.copy()

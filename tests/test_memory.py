@@ -9,9 +9,11 @@ import pytest
 import nnmm_pymc as nn
 from nnmm_pymc import memory as memory_module
 from nnmm_pymc.free_memory import available_bytes
+from nnmm_pymc.kernels.nuts import n_rows
 from nnmm_pymc.memory import Memory, check_memory, run_memory
 from nnmm_pymc.record import ChainRecord, RecordPlan
-from nnmm_pymc.steps import ConditionalModel
+from nnmm_pymc.steps import ConditionalModel, assign_steps
+from nnmm_pymc.steps.network_nuts import NetworkNUTS
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,16 @@ def test_a_run_says_what_it_needs_and_is_refused_before_it_starts(network, monke
     monkeypatch.setattr(memory_module, "available_bytes", lambda: 10_000)
     with pytest.raises(nn.InputError, match="of memory and 1 MB are free"):
         network.fit(**short)
+
+
+def test_scratch_of_trajectories_is_counted():
+    steps = assign_steps(small_network().model).compound.methods
+    (nuts,) = [step for step in steps if isinstance(step, NetworkNUTS)]
+    conditional = nuts.conditional
+    start = conditional.prior_points(1, 1)[0]
+    record = RecordPlan(conditional, 10, 2, ())
+    counted, rest = (run_memory(record, start, 2, 2, own).working for own in (steps, ()))
+    assert counted - rest == 2 * 8 * n_rows(nuts.max_treedepth) * len(nuts.fused.order)
 
 
 def test_free_memory_is_some():

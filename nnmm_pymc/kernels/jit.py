@@ -8,7 +8,7 @@ and a chain soon differs in all of them. Whatever kernels call is therefore a `p
 code of theirs, and no copy is left to be taken for another. A part cannot call itself.
 
 It is optimised by itself first, and again in every part around it, which for a large one takes
-seconds. A large part that is called in one place is therefore a `section` of its caller.
+seconds. A large part that a kernel calls in one place is therefore a `section` of it.
 
 A kernel in the cache on disk is for numba that of its own file, however those of its parts have
 changed. Here it is that of all files of this folder.

@@ -244,7 +244,8 @@ def joint_sweep(
     Parameters
     ----------
     genotypes : tuple
-        Dosages (p, n), the arrays `packed`, `starts` and `missing` of `Packed`, and centres (p,).
+        Dosages (p, n), the arrays `packed` (or None), `starts` and `missing` of `Packed`, and
+        centres (p,).
     gram : (P, p, BLOCK) array
         `masked_gram` of each group of individuals.
     group : (n,) array of int

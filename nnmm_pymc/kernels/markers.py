@@ -198,7 +198,7 @@ def sweep(
         Genotypes, marker-major: int8 calls 0, 1, 2 and -1 (missing), or float32 dosages of which
         negative ones are missing.
     packed, starts, missing : arrays
-        Those of `Packed`.
+        Those of `Packed`; `packed` may be None.
     centre : (p,) array of float32
     gram : (P, p, BLOCK) array of float64
         `masked_gram` of each pattern of individuals.

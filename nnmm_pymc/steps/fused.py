@@ -113,7 +113,7 @@ class _Held:
 
 
 class FusedDensity:
-    """Log density and gradient of missing cells, weights and coefficients, as NUTS calls it.
+    """Log density and gradient of missing cells, weights and coefficients, as PyMC calls such.
 
     Parameters
     ----------

@@ -35,15 +35,6 @@ class ReferenceMasses(QuadPotential):
         super().__init__(rng=rng)
         self.dtype, self.masses = np.dtype("float64"), np.ones(size)
 
-    def velocity(self, x, out=None):
-        return np.divide(x, self.masses, out=out)
-
-    def energy(self, x, velocity=None):
-        return 0.5 * np.dot(x, self.velocity(x) if velocity is None else velocity)
-
-    def velocity_energy(self, x, v_out):
-        return self.energy(x, self.velocity(x, v_out))
-
     def random(self):
         return self.rng.standard_normal(len(self.masses)) * np.sqrt(self.masses)
 
@@ -101,6 +92,11 @@ class NetworkNUTS(ConditionalNUTS):
 
     def outward(self, own: Point) -> Point:
         return self.fused.outward(own)
+
+    @property
+    def working_bytes(self) -> int:
+        """Bytes that a chain needs for its trajectories, at most."""
+        return 8 * trajectory_rows(self.max_treedepth) * len(self.fused.order)
 
     def _hamiltonian_step(self, start, p0, step_size):
         early = self.tune and self.iter_count < 200
